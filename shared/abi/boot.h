@@ -38,9 +38,9 @@ struct pg_boot {
 	uint32_t flags; /* PG_BOOT_* */
 	struct pg_clock clock;
 
-	uint64_t image_base; /* load bias (0 for a static image)            */
+	uint64_t image_base;             /* load bias (0 for a static image)            */
 	uint64_t image_start, image_end; /* addresses, page aligned         */
-	uint64_t phdr; /* address of the program headers, 0 if not loaded   */
+	uint64_t phdr;                   /* address of the program headers, 0 if not loaded   */
 	uint32_t phnum, phent;
 
 	uint64_t heap, heap_size; /* the kernel's heap: mapped, zero        */
@@ -60,7 +60,7 @@ struct pg_boot {
 	uint32_t size;         /* of the whole block, bytes                 */
 };
 
-#define PG_XSAVE_XSAVEC 1 /* the processor has XSAVEC (else XSAVE)         */
+#define PG_XSAVE_XSAVEC  1 /* the processor has XSAVEC (else XSAVE)         */
 #define PG_XSAVE_XGETBV1 2
 
 _Static_assert(sizeof(struct pg_clock) == 40, "");

@@ -24,9 +24,9 @@
 
 #include <stdint.h>
 
-#define PG_IO_MAX (1u << 20)
+#define PG_IO_MAX   (1u << 20)
 #define PG_PATH_MAX 4096
-#define PG_IOV_MAX 64
+#define PG_IOV_MAX  64
 
 /* Offset argument of reads and writes: use (and move) the stream's position. */
 #define PG_OFFSET_STREAM UINT64_MAX
@@ -65,13 +65,13 @@ enum pg_op {
 #define PG_OP_ENUM(number, name, args) PG_OP_##name = (number),
 	PG_OPS(PG_OP_ENUM)
 #undef PG_OP_ENUM
-		PG_OP_COUNT
+	PG_OP_COUNT
 };
 
 /* Page permissions. Writable and executable together is refused (-EACCES). */
-#define PG_PROT_READ 1
+#define PG_PROT_READ  1
 #define PG_PROT_WRITE 2
-#define PG_PROT_EXEC 4
+#define PG_PROT_EXEC  4
 
 /* As Linux's struct iovec. */
 struct pg_iovec {

@@ -94,7 +94,8 @@ static inline bool pg_sq_full(struct pg_ring *ring)
  * Publish one entry. The queue must not be full. Returns true when the loader
  * sleeps and the caller must ring the doorbell.
  */
-static inline bool pg_sq_push(struct pg_ring *ring, struct pg_sqe *slots, const struct pg_sqe *entry)
+static inline bool pg_sq_push(struct pg_ring *ring, struct pg_sqe *slots,
+			      const struct pg_sqe *entry)
 {
 	uint32_t tail = atomic_load_explicit(&ring->sq_tail, memory_order_relaxed);
 

@@ -9,16 +9,17 @@
 #include "layout.h"
 
 /* Offsets the nub's and the kernel's assembly use; asserted below. */
-#define PG_VCPU_SELF 0x00
-#define PG_VCPU_IDLE 0x08
-#define PG_VCPU_PENDING 0x0c
-#define PG_VCPU_PREEMPT 0x10
+#define PG_VCPU_SELF     0x00
+#define PG_VCPU_IDLE     0x08
+#define PG_VCPU_PENDING  0x0c
+#define PG_VCPU_PREEMPT  0x10
 #define PG_VCPU_USER_RIP 0x18
-#define PG_VCPU_UPCALL 0x20
-#define PG_VCPU_SYSCALL 0x28
+#define PG_VCPU_UPCALL   0x20
+#define PG_VCPU_SYSCALL  0x28
 #define PG_VCPU_SYSCALL0 0x30
-#define PG_VCPU_KSTACK 0x38
-#define PG_VCPU_THREAD 0x40
+#define PG_VCPU_KSTACK   0x38
+#define PG_VCPU_THREAD   0x40
+#define PG_VCPU_USER_RSP 0x48
 
 /* Offsets into the upcall frame, from the top of the exception stack down. */
 #define PG_FRAME_SIZE 72 /* bytes below the top of page PG_NUB_EXC          */
@@ -53,29 +54,29 @@ struct pg_regs {
 
 /* PG_CTL_FAULT: why the program ends. */
 struct pg_fault {
-	uint32_t signal; /* Linux number                                    */
-	uint32_t vector; /* exception; UINT32_MAX: the program's own signal  */
-	uint64_t error;  /* the processor's error code                      */
+	uint32_t signal;  /* Linux number                                    */
+	uint32_t vector;  /* exception; UINT32_MAX: the program's own signal  */
+	uint64_t error;   /* the processor's error code                      */
 	uint64_t address; /* page faults: the address accessed              */
-	uint64_t thread; /* thread id                                       */
+	uint64_t thread;  /* thread id                                       */
 	uint64_t fs_base;
 	struct pg_regs regs;
 };
 
 /* What the kernel counts; the loader adds them up for --stats. */
 struct pg_counters {
-	uint64_t polls;       /* futures polled by the executor             */
-	uint64_t switches;    /* a thread resumed after another one ran     */
+	uint64_t polls;    /* futures polled by the executor             */
+	uint64_t switches; /* a thread resumed after another one ran     */
 	uint64_t syscalls;
-	uint64_t pending;     /* system calls that were not ready at once   */
-	uint64_t unknown;     /* system calls answered ENOSYS               */
+	uint64_t pending; /* system calls that were not ready at once   */
+	uint64_t unknown; /* system calls answered ENOSYS               */
 	uint64_t hypercalls;
 	uint64_t doorbells;
-	uint64_t parks;       /* entered the nub to halt                    */
-	uint64_t spins;       /* waits that ended while spinning            */
-	uint64_t kicks;       /* interrupts sent to other vCPUs             */
-	uint64_t exceptions;  /* upcalls                                    */
-	uint64_t tasks;       /* tasks spawned                              */
+	uint64_t parks;      /* entered the nub to halt                    */
+	uint64_t spins;      /* waits that ended while spinning            */
+	uint64_t kicks;      /* interrupts sent to other vCPUs             */
+	uint64_t exceptions; /* upcalls                                    */
+	uint64_t tasks;      /* tasks spawned                              */
 };
 
 struct pg_vcpu {
@@ -91,9 +92,10 @@ struct pg_vcpu {
 	uint64_t syscall;          /* kernel entry: return address in rcx  */
 	uint64_t syscall0;         /* kernel entry: return address in user_rip */
 
-	/* The kernel's own: the loader never reads these two. */
-	uint64_t kstack;
-	uint64_t thread;
+	/* The kernel's own: neither nub nor loader read these. */
+	uint64_t kstack;   /* stack pointer of the executor's frame        */
+	uint64_t thread;   /* what runs, or ran last                       */
+	uint64_t user_rsp; /* scratch of the system call entry             */
 
 	_Alignas(64) struct pg_ring ring;
 
@@ -115,6 +117,7 @@ _Static_assert(offsetof(struct pg_vcpu, syscall) == PG_VCPU_SYSCALL, "asm");
 _Static_assert(offsetof(struct pg_vcpu, syscall0) == PG_VCPU_SYSCALL0, "asm");
 _Static_assert(offsetof(struct pg_vcpu, kstack) == PG_VCPU_KSTACK, "asm");
 _Static_assert(offsetof(struct pg_vcpu, thread) == PG_VCPU_THREAD, "asm");
+_Static_assert(offsetof(struct pg_vcpu, user_rsp) == PG_VCPU_USER_RSP, "asm");
 _Static_assert(sizeof(struct pg_vcpu) <= PG_PAGE_SIZE, "one page");
 #endif
 

@@ -16,7 +16,7 @@
 #define PG_ABI_MINOR 0
 
 #define PG_NOTE_NAME "Pagurus"
-#define PG_NOTE_ABI 1
+#define PG_NOTE_ABI  1
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>

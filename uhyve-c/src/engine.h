@@ -18,7 +18,7 @@
 
 #include "error.h"
 #include "mmu.h"
-#include "ring.h"
+#include "abi/ring.h"
 
 struct uhyve_mounts;
 struct uhyve_engine;
@@ -32,9 +32,22 @@ struct uhyve_port {
 };
 
 enum uhyve_backend {
-	UHYVE_BACKEND_AUTO,    /* io_uring where the host permits it, else threads */
+	UHYVE_BACKEND_AUTO, /* io_uring where the host permits it, else threads */
 	UHYVE_BACKEND_URING,
 	UHYVE_BACKEND_THREADS,
+};
+
+/* Written by the engine thread (relaxed atomics); read by anyone at any time. */
+struct uhyve_engine_stats {
+	_Atomic uint64_t operations;  /* entries taken                       */
+	_Atomic uint64_t inline_done; /* answered at once                    */
+	_Atomic uint64_t deferred;    /* handed to the backend               */
+	_Atomic uint64_t completions;
+	_Atomic uint64_t interrupts; /* completion interrupts sent          */
+	_Atomic uint64_t doorbells;  /* times a doorbell woke the engine    */
+	_Atomic uint64_t sleeps;
+	_Atomic uint64_t cancelled;
+	_Atomic uint64_t by_op[64]; /* entries taken, by enum pg_op        */
 };
 
 struct uhyve_engine_config {
@@ -42,9 +55,9 @@ struct uhyve_engine_config {
 	const struct uhyve_mounts *mounts;
 	const struct uhyve_port *ports;
 	unsigned port_count;
-	int doorbell_fd;       /* eventfd the guest's doorbells signal       */
-	int console[3];        /* handles 0, 1, 2; not owned                 */
-	uint64_t spin_ns;      /* longest spin before sleeping; 0: never spin */
+	int doorbell_fd;  /* eventfd the guest's doorbells signal       */
+	int console[3];   /* handles 0, 1, 2; not owned                 */
+	uint64_t spin_ns; /* longest spin before sleeping; 0: never spin */
 	enum uhyve_backend backend;
 	/*
 	 * Called on the engine thread when a guest breaks the ring's rules; the
@@ -54,19 +67,7 @@ struct uhyve_engine_config {
 	/* Called on the engine thread now and then (at most once a second while it works). */
 	void (*tick)(void *context);
 	void *context;
-};
-
-/* Written by the engine thread (relaxed atomics); read by anyone at any time. */
-struct uhyve_engine_stats {
-	_Atomic uint64_t operations;  /* entries taken                       */
-	_Atomic uint64_t inline_done; /* answered at once                    */
-	_Atomic uint64_t deferred;    /* handed to the backend               */
-	_Atomic uint64_t completions;
-	_Atomic uint64_t interrupts;  /* completion interrupts sent          */
-	_Atomic uint64_t doorbells;   /* times a doorbell woke the engine    */
-	_Atomic uint64_t sleeps;
-	_Atomic uint64_t cancelled;
-	_Atomic uint64_t by_op[64];   /* entries taken, by enum pg_op        */
+	struct uhyve_engine_stats *stats; /* counted there; outlives the engine; not owned */
 };
 
 /*
@@ -83,7 +84,6 @@ int uhyve_engine_start(struct uhyve_engine **engine, const struct uhyve_engine_c
  */
 void uhyve_engine_stop(struct uhyve_engine *engine);
 
-const struct uhyve_engine_stats *uhyve_engine_stats(const struct uhyve_engine *engine);
 const char *uhyve_engine_backend(const struct uhyve_engine *engine); /* "io_uring" or "threads" */
 
 #endif

@@ -6,10 +6,7 @@
 #ifndef UHYVE_ERROR_H
 #define UHYVE_ERROR_H
 
-struct uhyve_error {
-	int code; /* negative errno; 0: no error yet                        */
-	char text[512];
-};
+#include "uhyve-c/uhyve.h"
 
 /*
  * Record a failure: `code` is a negative errno, the rest makes the sentence

@@ -23,13 +23,13 @@ struct uhyve_segment {
 
 /* A relocation of a static-PIE image is applied by the image itself (musl's rcrt1). */
 struct uhyve_image {
-	int fd;          /* owned                                            */
-	char *path;      /* owned: for messages                              */
-	uint64_t base;   /* load bias: 0, or PG_VA_PIE                       */
-	uint64_t entry;  /* kernel entry, bias included                      */
+	int fd;         /* owned                                            */
+	char *path;     /* owned: for messages                              */
+	uint64_t base;  /* load bias: 0, or PG_VA_PIE                       */
+	uint64_t entry; /* kernel entry, bias included                      */
 	uint64_t start, end;
-	uint64_t phdr;   /* address of the program headers in memory, or 0   */
-	uint32_t phnum, phent;
+	uint64_t phdr;         /* address of the program headers in memory, or 0   */
+	uint32_t phnum, phent; /* 0 without phdr                              */
 	unsigned count;
 	struct uhyve_segment segments[UHYVE_MAX_SEGMENTS]; /* ascending, disjoint */
 };
@@ -42,8 +42,12 @@ struct uhyve_image {
  * (PT_INTERP), no or wrong ABI note, no loadable segment, segments that overlap,
  * wrap around, are writable and executable, or lie outside
  * [PG_VA_MIN, PG_VA_USER_END), an entry point outside executable segments.
- * Two segments that share a page get the union of their permissions only if that
- * is not writable and executable; else the image is refused.
+ * Two segments that share a page: that page becomes a segment of its own with the
+ * union of their permissions. The image is refused when that is writable and
+ * executable, or when the contents of the page are not one run of the file.
+ * Contents lie inside their segment, and inside the file as it was when opened
+ * (it may be shortened since: expect short reads). After a failure the image may be
+ * closed again.
  */
 int uhyve_image_open(struct uhyve_image *image, const char *path, struct uhyve_error *error);
 void uhyve_image_close(struct uhyve_image *image);

@@ -28,16 +28,17 @@
 
 struct uhyve_mmu {
 	struct uhyve_memory *memory;
-	uhyve_gpa root;          /* CR3 */
-	uint64_t *used;          /* frame bitmap, one bit per 4 KiB of RAM  */
-	uint64_t frames;         /* frames in all                           */
-	uint64_t free;           /* frames that are free                    */
-	uint64_t hint;           /* where the search goes on                */
+	uhyve_gpa root;  /* CR3 */
+	uint64_t *used;  /* frame bitmap, one bit per 4 KiB of RAM  */
+	uint64_t frames; /* frames in all                           */
+	uint64_t free;   /* frames that are free                    */
+	uint64_t hint;   /* where the search goes on                */
 };
 
 /* Beyond PG_PROT_*: for pages the loader sets up itself. */
 #define UHYVE_PROT_SUPERVISOR 0x100 /* not for CPL3                         */
-#define UHYVE_PROT_DEVICE 0x200     /* uncached                             */
+#define UHYVE_PROT_DEVICE     0x200 /* uncached                             */
+#define UHYVE_PROT_SEALED     0x400 /* the guest may only narrow it further */
 
 int uhyve_mmu_init(struct uhyve_mmu *mmu, struct uhyve_memory *memory, struct uhyve_error *error);
 void uhyve_mmu_free(struct uhyve_mmu *mmu);
@@ -50,16 +51,25 @@ void uhyve_mmu_free(struct uhyve_mmu *mmu);
  */
 int uhyve_mmu_map(struct uhyve_mmu *mmu, uhyve_gva va, uint64_t length, uint32_t prot);
 
+/*
+ * The same with 2 MiB pages (alignment too), for what stays as it is while the VM
+ * lives: such pages can't be protected or unmapped (-EINVAL).
+ */
+int uhyve_mmu_map_large(struct uhyve_mmu *mmu, uhyve_gva va, uint64_t length, uint32_t prot);
+
 /* Map one page at a given guest-physical address (device pages, aliases). */
 int uhyve_mmu_map_page(struct uhyve_mmu *mmu, uhyve_gva va, uhyve_gpa gpa, uint32_t prot);
 
-/* Change permissions; pages that are not mapped are skipped. -EINVAL, -EACCES, -ENOMEM. */
+/*
+ * Change permissions; pages that are not mapped are skipped. -EINVAL; -EACCES (writable
+ * and executable, or a sealed page would gain a permission: earlier pages are changed).
+ */
 int uhyve_mmu_protect(struct uhyve_mmu *mmu, uhyve_gva va, uint64_t length, uint32_t prot);
 
-/* Remove mappings and free their frames (back to the host). -EINVAL, -ENOMEM. */
+/* Remove mappings and free their frames (back to the host). -EINVAL, -EACCES (sealed). */
 int uhyve_mmu_unmap(struct uhyve_mmu *mmu, uhyve_gva va, uint64_t length);
 
-/* Contents become zero, the mapping stays, the host gets the memory back. -EINVAL. */
+/* Contents become zero, the mapping stays, the host gets the memory back. -EINVAL, -EACCES. */
 int uhyve_mmu_discard(struct uhyve_mmu *mmu, uhyve_gva va, uint64_t length);
 
 /*
@@ -80,6 +90,9 @@ int uhyve_mmu_write(const struct uhyve_mmu *mmu, uhyve_gva to, const void *from,
 
 /* Host pointer to one mapped range inside a single page, whatever its permissions; or NULL. */
 void *uhyve_mmu_at(const struct uhyve_mmu *mmu, uhyve_gva va, uint64_t length);
+
+/* The frame that backs the page at `va`, or {0}. For aliases the loader itself makes. */
+uhyve_gpa uhyve_mmu_gpa(const struct uhyve_mmu *mmu, uhyve_gva va);
 
 /* What is mapped at `va`: PG_PROT_* | UHYVE_PROT_*, or -ENOENT. */
 int uhyve_mmu_query(const struct uhyve_mmu *mmu, uhyve_gva va);

@@ -20,8 +20,8 @@ void uhyve_mounts_free(struct uhyve_mounts *mounts);
 /*
  * Add what a `host[:guest[:ro|rw]]` specification says. `guest` is absolute; without
  * it a directory appears at "/" and a file at "/name". Writable unless "ro".
- * Errors with a sentence: host path missing, guest path relative or taken,
- * malformed specification.
+ * Neither path may contain ':'. Errors with a sentence: host path missing, guest path
+ * relative or taken, a file at "/", malformed specification.
  */
 int uhyve_mounts_add(struct uhyve_mounts *mounts, const char *specification,
 		     struct uhyve_error *error);
@@ -32,7 +32,10 @@ int uhyve_mounts_add(struct uhyve_mounts *mounts, const char *specification,
  * `rest` (at least PG_PATH_MAX + 1 bytes) the path below it, "." for the mount itself;
  * `*is_file` when the mount is a single file (then dirfd is that file's own O_PATH
  * descriptor and rest is ""). -ENOENT: not under any mount (a directory that only
- * leads to a mount point is not listed; see CAVEATS).
+ * leads to a mount point is not listed; see CAVEATS). -ENOTDIR: below a single file, or a
+ * single file as a directory ("/file/"). -EINVAL: not absolute. -ENAMETOOLONG. A '/' that
+ * `path` ends in (or "/.", "/..") is kept at the end of `rest`, so that the host refuses a
+ * file there. Any thread, once nothing is added any more.
  */
 int uhyve_mounts_find(const struct uhyve_mounts *mounts, const char *path, int *dirfd, char *rest,
 		      bool *read_only, bool *is_file);

@@ -1,0 +1,32 @@
+/*
+ * /dev/kvm: opening it, what it must be able to do, and the few ioctls that more
+ * than one module needs. What differs between kinds of host is probed here.
+ */
+#ifndef UHYVE_KVM_H
+#define UHYVE_KVM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "error.h"
+
+struct kvm_cpuid2;
+
+struct uhyve_kvm {
+	int fd;
+	uint32_t run_size;        /* bytes of a vCPU's struct kvm_run       */
+	struct kvm_cpuid2 *cpuid; /* what KVM supports; owned               */
+	uint64_t xcr0;            /* states we switch on                    */
+	uint32_t xsave_size;      /* bytes XSAVEC (or XSAVE) needs for them */
+	bool xsavec, xgetbv1;
+	uint32_t hwcap, hwcap2;
+};
+
+/*
+ * Open /dev/kvm and check that all we need is there. -ENOENT, -EACCES, -ENOTSUP ...
+ * with a sentence that says what to do.
+ */
+int uhyve_kvm_open(struct uhyve_kvm *kvm, struct uhyve_error *error);
+void uhyve_kvm_close(struct uhyve_kvm *kvm);
+
+#endif
