@@ -1,0 +1,242 @@
+#include "cpu.h"
+
+#include "abi/boot.h"
+#include "abi/layout.h"
+#include "core/port.h"
+#include "lib/panic.h"
+#include "sys/process.h"
+
+extern char pg_arch_upcall[], pg_arch_syscall[], pg_arch_syscall0[];
+
+enum pg_trap pg_arch_run_full(struct pg_thread *thread);
+enum pg_trap pg_arch_run_syscall(struct pg_thread *thread);
+
+/* Called by entry.S. */
+void pg_arch_exception(struct pg_thread *thread);
+_Noreturn void pg_arch_kernel_exception(uint64_t frame_pointer);
+
+unsigned pg_cpu_count;
+static struct pg_cpu cpus[PG_MAX_VCPUS];
+
+static struct pg_vcpu *shared_block(void)
+{
+	struct pg_vcpu *self;
+
+	__asm__("movq %%gs:0, %0" : "=r"(self));
+	return self;
+}
+
+struct pg_cpu *pg_cpu(unsigned index)
+{
+	return &cpus[index];
+}
+
+struct pg_cpu *pg_cpu_self(void)
+{
+	return &cpus[shared_block()->index];
+}
+
+void pg_arch_init_vcpu(struct pg_vcpu *shared)
+{
+	shared->upcall = (uint64_t)pg_arch_upcall;
+	shared->syscall = (uint64_t)pg_arch_syscall;
+	shared->syscall0 = (uint64_t)pg_arch_syscall0;
+}
+
+void pg_arch_init(unsigned count, uint64_t spin_ns)
+{
+	for (unsigned i = 0; i < count; i++) {
+		char *block = (char *)PG_VA_VCPU + (uint64_t)i * PG_VCPU_STRIDE;
+		struct pg_vcpu *shared = (struct pg_vcpu *)(block + PG_VCPU_CTL);
+
+		cpus[i].index = i;
+		cpus[i].shared = shared;
+		pg_executor_init(&cpus[i].executor, &shared->ring,
+				 (struct pg_sqe *)(block + PG_VCPU_SQ),
+				 (const struct pg_cqe *)(block + PG_VCPU_CQ), &shared->counters,
+				 spin_ns);
+	}
+	pg_cpu_count = count;
+}
+
+/* ---- the device page ---- */
+
+static void device_write(uint64_t offset, uint32_t value)
+{
+	*(volatile uint32_t *)(PG_VA_DEVICE + offset) = value;
+}
+
+_Noreturn void pg_arch_control(uint32_t code)
+{
+	for (;;)
+		device_write(PG_DEV_CONTROL, code);
+}
+
+void pg_port_kick(struct pg_executor *target)
+{
+	struct pg_cpu *cpu = pg_container_of(target, struct pg_cpu, executor);
+
+	device_write(PG_DEV_KICK + 8ull * cpu->index, 1);
+}
+
+void pg_port_doorbell(struct pg_executor *executor)
+{
+	struct pg_cpu *cpu = pg_container_of(executor, struct pg_cpu, executor);
+
+	device_write(PG_DEV_DOORBELL + 8ull * cpu->index, 1);
+}
+
+/* ---- the rest of the port ---- */
+
+struct pg_executor *pg_port_executor(void)
+{
+	return &pg_cpu_self()->executor;
+}
+
+void pg_port_relax(void)
+{
+	__asm__ volatile("pause");
+}
+
+uint64_t pg_port_now(void)
+{
+	const struct pg_clock *clock = &pg_boot->clock;
+	uint64_t base_tsc, base_ns, mult, tsc;
+	uint32_t sequence;
+
+	do {
+		sequence = atomic_load_explicit(&clock->sequence, memory_order_acquire);
+		base_tsc = atomic_load_explicit(&clock->base_tsc, memory_order_relaxed);
+		base_ns = atomic_load_explicit(&clock->base_ns, memory_order_relaxed);
+		mult = atomic_load_explicit(&clock->mult, memory_order_relaxed);
+		tsc = pg_arch_tsc();
+		atomic_thread_fence(memory_order_acquire);
+	} while (sequence & 1 ||
+		 atomic_load_explicit(&clock->sequence, memory_order_relaxed) != sequence);
+
+	/* A TSC read a little before the base was taken counts as the base. */
+	if ((int64_t)(tsc - base_tsc) < 0)
+		return base_ns;
+	return base_ns + (uint64_t)((unsigned __int128)(tsc - base_tsc) * mult >> 32);
+}
+
+/*
+ * The kernel's only halt. `idle` tells the nub that this int3 asks for it; the nub looks
+ * at `pending` with interrupts off. `pending` is cleared afterwards: whoever sent the
+ * interrupt has published its work before, and the executor looks for work again before it
+ * parks again. What arrives later than that makes the next halt return at once.
+ */
+void pg_port_park(struct pg_executor *executor)
+{
+	struct pg_vcpu *shared = pg_container_of(executor, struct pg_cpu, executor)->shared;
+
+	shared->idle = 1;
+	__asm__ volatile("int3" : : : "memory");
+	shared->idle = 0;
+	shared->pending = 0;
+}
+
+/* ---- running threads ---- */
+
+static void save_vectors(struct pg_thread *thread)
+{
+	uint32_t low = (uint32_t)pg_boot->xcr0, high = (uint32_t)(pg_boot->xcr0 >> 32);
+
+	if (pg_boot->xsave_flags & PG_XSAVE_XSAVEC)
+		__asm__ volatile("xsavec64 (%0)"
+				 :
+				 : "r"(thread->xsave), "a"(low), "d"(high)
+				 : "memory");
+	else
+		__asm__ volatile("xsave64 (%0)"
+				 :
+				 : "r"(thread->xsave), "a"(low), "d"(high)
+				 : "memory");
+	thread->has_xsave = true;
+}
+
+/* An area whose header names no state: loading it gives the initial state of all. */
+static const struct {
+	uint32_t control, status, reserved[4], mxcsr, mxcsr_mask;
+	uint8_t rest[544];
+} __attribute__((aligned(64))) initial_state = { .control = 0x37f, .mxcsr = 0x1f80 };
+
+static void load_vectors(const struct pg_thread *thread)
+{
+	const void *area = thread->has_xsave ? thread->xsave : &initial_state;
+	uint32_t low = (uint32_t)pg_boot->xcr0, high = (uint32_t)(pg_boot->xcr0 >> 32);
+
+	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(low), "d"(high) : "memory");
+}
+
+/* Vector registers and FS base change hands only when another thread is to run. */
+static void load(struct pg_cpu *cpu, struct pg_thread *thread)
+{
+	struct pg_thread *old = cpu->loaded;
+
+	if (old) {
+		save_vectors(old);
+		old->fs_base = pg_arch_fs_base();
+	}
+	load_vectors(thread);
+	pg_arch_set_fs_base(thread->fs_base);
+	cpu->loaded = thread;
+	cpu->shared->counters.switches++;
+}
+
+enum pg_trap pg_arch_execute(struct pg_thread *thread)
+{
+	struct pg_cpu *cpu = pg_cpu_self();
+
+	if (cpu->loaded != thread)
+		load(cpu, thread);
+	if (thread->full) {
+		thread->full = false;
+		return pg_arch_run_full(thread);
+	}
+	return pg_arch_run_syscall(thread);
+}
+
+void pg_arch_forget(struct pg_thread *thread)
+{
+	struct pg_cpu *cpu = pg_cpu_self();
+
+	if (cpu->loaded == thread)
+		cpu->loaded = NULL;
+}
+
+struct pg_thread *pg_thread_current(void)
+{
+	return (struct pg_thread *)shared_block()->thread;
+}
+
+/* ---- exceptions ---- */
+
+static const struct pg_frame *frame_of(struct pg_vcpu *shared)
+{
+	return (const struct pg_frame *)((char *)shared + PG_VCPU_FRAME + PG_PAGE_SIZE -
+					 PG_FRAME_SIZE);
+}
+
+/* In user code: registers are in the thread already. */
+void pg_arch_exception(struct pg_thread *thread)
+{
+	struct pg_vcpu *shared = shared_block();
+	const struct pg_frame *frame = frame_of(shared);
+
+	thread->vector = frame->vector;
+	thread->error = frame->error;
+	thread->address = frame->cr2;
+	thread->full = true;
+	shared->counters.exceptions++;
+}
+
+_Noreturn void pg_arch_kernel_exception(uint64_t frame_pointer)
+{
+	const struct pg_frame *frame = frame_of(shared_block());
+
+	pg_panic("exception %lu in the kernel at 0x%lx (address 0x%lx, error 0x%lx, called from "
+		 "0x%lx)",
+		 frame->vector, frame->rip, frame->cr2, frame->error,
+		 frame_pointer ? ((uint64_t *)frame_pointer)[1] : 0);
+}

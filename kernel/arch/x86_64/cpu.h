@@ -1,0 +1,59 @@
+/*
+ * A vCPU as the kernel sees it: its executor, and whose registers it holds.
+ */
+#ifndef PG_ARCH_CPU_H
+#define PG_ARCH_CPU_H
+
+#include <stdint.h>
+
+#include "abi/vcpu.h"
+#include "core/container.h"
+#include "core/executor.h"
+#include "thread/thread.h"
+
+struct pg_cpu {
+	struct pg_executor executor;
+	struct pg_vcpu *shared;
+	struct pg_thread *loaded; /* whose vector registers and FS base these are, or NULL */
+	unsigned index;
+};
+
+extern unsigned pg_cpu_count;
+
+struct pg_cpu *pg_cpu(unsigned index);
+struct pg_cpu *pg_cpu_self(void);
+
+/* Before anything else on this vCPU: exceptions and system calls reach the kernel. */
+void pg_arch_init_vcpu(struct pg_vcpu *shared);
+
+/* Once, on the first vCPU, before others go on: all vCPUs' executors. */
+void pg_arch_init(unsigned count, uint64_t spin_ns);
+
+/* Leave to the loader with a PG_CTL_* code; doesn't come back. */
+_Noreturn void pg_arch_control(uint32_t code);
+
+/* `thread` will not run again on this vCPU: forget its registers. */
+void pg_arch_forget(struct pg_thread *thread);
+
+static inline uint64_t pg_arch_tsc(void)
+{
+	uint32_t low, high;
+
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+	return low | (uint64_t)high << 32;
+}
+
+static inline uint64_t pg_arch_fs_base(void)
+{
+	uint64_t base;
+
+	__asm__ volatile("rdfsbase %0" : "=r"(base));
+	return base;
+}
+
+static inline void pg_arch_set_fs_base(uint64_t base)
+{
+	__asm__ volatile("wrfsbase %0" : : "r"(base) : "memory");
+}
+
+#endif

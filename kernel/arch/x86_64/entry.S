@@ -1,0 +1,231 @@
+/*
+ * Into and out of user code. All of it runs at CPL3: the kernel and the program are
+ * on the same side of the VM's border, so these are jumps and stack switches.
+ *
+ * While a thread runs, gs:PG_VCPU_KSTACK holds the kernel's stack pointer inside
+ * pg_arch_run_*, and gs:PG_VCPU_THREAD the thread. A system call continues on that stack,
+ * below that frame; leaving user code for good is a return from pg_arch_run_*.
+ */
+#include "abi/layout.h"
+#include "abi/vcpu.h"
+
+/* struct pg_regs, at offset 0 of struct pg_thread. */
+#define RAX 0
+#define RBX 8
+#define RCX 16
+#define RDX 24
+#define RSI 32
+#define RDI 40
+#define RBP 48
+#define RSP 56
+#define R8 64
+#define R9 72
+#define R10 80
+#define R11 88
+#define R12 96
+#define R13 104
+#define R14 112
+#define R15 120
+#define RIP 128
+#define RFLAGS 136
+
+/* enum pg_trap */
+#define TRAP_SYSCALL 0
+#define TRAP_EXCEPTION 1
+
+/* struct pg_frame, from the vCPU's block. */
+#define FRAME (PG_VCPU_FRAME + PG_PAGE_SIZE - PG_FRAME_SIZE)
+#define FRAME_RAX (FRAME + 8)
+#define FRAME_RIP (FRAME + 32)
+#define FRAME_RFLAGS (FRAME + 48)
+
+	.text
+	.macro FUNCTION name
+	.globl \name
+	.hidden \name
+	.type \name, @function
+	.balign 16
+\name:
+	.endm
+
+	.macro SAVE_ALL_BUT_RAX to
+	movq %rbx, RBX(\to)
+	movq %rdx, RDX(\to)
+	movq %rsi, RSI(\to)
+	movq %rdi, RDI(\to)
+	movq %rbp, RBP(\to)
+	movq %r8, R8(\to)
+	movq %r9, R9(\to)
+	movq %r10, R10(\to)
+	movq %r12, R12(\to)
+	movq %r13, R13(\to)
+	movq %r14, R14(\to)
+	movq %r15, R15(\to)
+	.endm
+
+/*
+ * The image's entry point, for every vCPU: rdi = boot information, rsi = index; stack
+ * and GS base are set.
+ */
+	.globl pg_entry
+	.type pg_entry, @function
+pg_entry:
+	xorl %ebp, %ebp			/* backtraces end here */
+	subq $8, %rsp			/* aligned for the call */
+	call pg_boot_vcpu
+	ud2
+
+	/* Callee-saved registers, and 8 bytes so that calls from here find rsp aligned. */
+	.macro ENTER_USER
+	pushq %rbp
+	pushq %rbx
+	pushq %r12
+	pushq %r13
+	pushq %r14
+	pushq %r15
+	subq $8, %rsp
+	movq %rsp, %gs:PG_VCPU_KSTACK
+	movq %rdi, %gs:PG_VCPU_THREAD
+	movq RBX(%rdi), %rbx
+	movq RBP(%rdi), %rbp
+	movq R12(%rdi), %r12
+	movq R13(%rdi), %r13
+	movq R14(%rdi), %r14
+	movq R15(%rdi), %r15
+	.endm
+
+	.macro LEAVE_USER trap
+	movl $\trap, %eax
+	addq $8, %rsp
+	popq %r15
+	popq %r14
+	popq %r13
+	popq %r12
+	popq %rbx
+	popq %rbp
+	ret
+	.endm
+
+/*
+ * enum pg_trap pg_arch_run_full(struct pg_thread *thread): run user code with all registers
+ * as they are in the thread. iretq within CPL3 loads flags, stack and rip at once, and
+ * touches no memory below the program's stack pointer (the red zone).
+ */
+FUNCTION pg_arch_run_full
+	ENTER_USER
+	pushq $PG_SEL_UDATA
+	pushq RSP(%rdi)
+	pushq RFLAGS(%rdi)
+	pushq $PG_SEL_UCODE
+	pushq RIP(%rdi)
+	movq RAX(%rdi), %rax
+	movq RCX(%rdi), %rcx
+	movq RDX(%rdi), %rdx
+	movq RSI(%rdi), %rsi
+	movq R8(%rdi), %r8
+	movq R9(%rdi), %r9
+	movq R10(%rdi), %r10
+	movq R11(%rdi), %r11
+	movq RDI(%rdi), %rdi
+	iretq
+
+/*
+ * enum pg_trap pg_arch_run_syscall(struct pg_thread *thread): the same after a system call,
+ * where rcx and r11 are not preserved.
+ */
+FUNCTION pg_arch_run_syscall
+	ENTER_USER
+	movq %rdi, %rcx
+	/* falls through */
+
+/* rcx = thread; callee-saved registers are the program's already. */
+return_to_user:
+	movq RAX(%rcx), %rax
+	movq RDX(%rcx), %rdx
+	movq RSI(%rcx), %rsi
+	movq RDI(%rcx), %rdi
+	movq R8(%rcx), %r8
+	movq R9(%rcx), %r9
+	movq R10(%rcx), %r10
+	movq RFLAGS(%rcx), %r11
+	pushq %r11
+	popfq				/* rsp is still the kernel's */
+	movq RSP(%rcx), %rsp
+	movq RIP(%rcx), %rcx
+	jmp *%rcx
+
+/*
+ * System calls. The first entry is for hosts where `syscall` went to CPL0: the nub's stub
+ * left the return address in the vCPU's block. rcx = return address, r11 = flags, the rest,
+ * rsp included, is the program's.
+ */
+FUNCTION pg_arch_syscall0
+	movq %gs:PG_VCPU_USER_RIP, %rcx
+	/* falls through */
+
+FUNCTION pg_arch_syscall
+	movq %rsp, %gs:PG_VCPU_USER_RSP
+	movq %gs:PG_VCPU_KSTACK, %rsp
+	pushq %rcx
+	movq %gs:PG_VCPU_THREAD, %rcx
+	movq %rax, RAX(%rcx)
+	SAVE_ALL_BUT_RAX %rcx
+	popq RIP(%rcx)
+	movq %r11, RFLAGS(%rcx)
+	movq %gs:PG_VCPU_USER_RSP, %rax
+	movq %rax, RSP(%rcx)
+	cld
+	movq %rcx, %rdi
+	call pg_syscall_enter
+	movq %gs:PG_VCPU_THREAD, %rcx
+	testb %al, %al
+	jnz return_to_user
+	LEAVE_USER TRAP_SYSCALL
+
+/*
+ * Exceptions. All registers but rax are as they were; the rest is in the frame that the
+ * nub left, which is copied before anything here could fault again.
+ */
+FUNCTION pg_arch_upcall
+	/* In the kernel? Then rsp is on this vCPU's kernel stack, inside its block. */
+	movq %rsp, %rax
+	subq %gs:PG_VCPU_SELF, %rax
+	cmpq $PG_VCPU_STRIDE, %rax
+	jb upcall_in_kernel
+
+	movq %gs:PG_VCPU_THREAD, %rax
+	SAVE_ALL_BUT_RAX %rax
+	movq %rcx, RCX(%rax)
+	movq %r11, R11(%rax)
+	movq %rsp, RSP(%rax)
+	movq %gs:FRAME_RAX, %rcx
+	movq %rcx, RAX(%rax)
+	movq %gs:FRAME_RIP, %rcx
+	movq %rcx, RIP(%rax)
+	movq %gs:FRAME_RFLAGS, %rcx
+	movq %rcx, RFLAGS(%rax)
+	movq %gs:PG_VCPU_KSTACK, %rsp
+	cld
+	movq %rax, %rdi
+	call pg_arch_exception		/* copies vector, error and address */
+	LEAVE_USER TRAP_EXCEPTION
+
+/* A faulting access to the program's memory returns -EFAULT from user.S; the rest is a bug. */
+upcall_in_kernel:
+	movq %gs:FRAME_RIP, %rax
+	pushq %rcx
+	leaq pg_user_code_start(%rip), %rcx
+	cmpq %rcx, %rax
+	jb 1f
+	leaq pg_user_code_end(%rip), %rcx
+	cmpq %rcx, %rax
+	jae 1f
+	popq %rcx
+	jmp pg_user_fault
+1:	andq $-16, %rsp
+	cld
+	movq %rbp, %rdi
+	call pg_arch_kernel_exception
+	ud2
+
+	.section .note.GNU-stack, "", @progbits

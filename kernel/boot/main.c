@@ -1,0 +1,222 @@
+/*
+ * From the first instruction to the program's entry point.
+ *
+ *	vCPU 0:  relocate, set up everything, release the others, spawn the boot task, run
+ *	others:  park until released, run
+ *
+ * The boot task is a future like any other: it asks the loader for the main thread's
+ * stack, fills it as the System V ABI says, and starts the main thread.
+ */
+#include "abi/layout.h"
+#include "abi/ops.h"
+#include "abi/version.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/relocate.h"
+#include "core/async.h"
+#include "core/container.h"
+#include "core/port.h"
+#include "lib/panic.h"
+#include "lib/string.h"
+#include "mm/heap.h"
+#include "sys/fd.h"
+#include "sys/memory.h"
+#include "sys/process.h"
+#include "sys/random.h"
+
+_Noreturn void pg_boot_vcpu(const struct pg_boot *boot, uint64_t index);
+
+/* The C library's start code, linked into the image (crt1.o). */
+extern void _start(void);
+
+/* Auxiliary vector (elf.h). */
+enum {
+	AT_NULL = 0,
+	AT_PHDR = 3,
+	AT_PHENT = 4,
+	AT_PHNUM = 5,
+	AT_PAGESZ = 6,
+	AT_BASE = 7,
+	AT_FLAGS = 8,
+	AT_ENTRY = 9,
+	AT_UID = 11,
+	AT_EUID = 12,
+	AT_GID = 13,
+	AT_EGID = 14,
+	AT_PLATFORM = 15,
+	AT_HWCAP = 16,
+	AT_CLKTCK = 17,
+	AT_SECURE = 23,
+	AT_RANDOM = 25,
+	AT_HWCAP2 = 26,
+	AT_EXECFN = 31,
+	AT_MINSIGSTKSZ = 51,
+};
+
+/* Set once by vCPU 0 when all is set up (release); the others wait for it (acquire). */
+static _Atomic bool released;
+
+static struct {
+	struct pg_task task;
+	struct pg_async async;
+	struct pg_hypercall call;
+} boot_task;
+
+/* ---- the main thread's stack ---- */
+
+struct stack {
+	uint64_t *words; /* argc, pointers, auxiliary vector              */
+	uint64_t at;     /* next word                                     */
+};
+
+static void push(struct stack *stack, uint64_t value)
+{
+	stack->words[stack->at++] = value;
+}
+
+static void push_aux(struct stack *stack, uint64_t type, uint64_t value)
+{
+	push(stack, type);
+	push(stack, value);
+}
+
+/* Pointers to `count` strings that follow each other; returns the first byte after them. */
+static uint64_t push_strings(struct stack *stack, uint64_t string, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		push(stack, string);
+		string += strlen((const char *)string) + 1;
+	}
+	push(stack, 0);
+	return string;
+}
+
+/* Everything above the initial stack pointer; returns that. */
+static uint64_t fill_stack(void)
+{
+	static const char platform[] = "x86_64";
+	const struct pg_boot *boot = pg_boot;
+	uint64_t strings = (PG_VA_STACK_TOP - boot->strings_size) & ~15ull;
+	uint64_t platform_at = strings - 16, random_at = strings - 32;
+	/* argc, argv and environment with terminators, at most 24 auxiliary entries. */
+	uint64_t words = 1 + boot->argc + 1 + boot->envc + 1 + 2 * 24;
+	uint64_t sp = (random_at - words * sizeof(uint64_t)) & ~15ull;
+	struct stack stack = { (uint64_t *)sp, 0 };
+
+	memcpy((void *)strings, (const char *)boot + boot->strings, boot->strings_size);
+	memcpy((void *)platform_at, platform, sizeof(platform));
+	pg_random((void *)random_at, 16);
+
+	push(&stack, boot->argc);
+	uint64_t environment = push_strings(&stack, strings, boot->argc);
+	(void)push_strings(&stack, environment, boot->envc);
+	if (boot->phdr) {
+		push_aux(&stack, AT_PHDR, boot->phdr);
+		push_aux(&stack, AT_PHENT, boot->phent);
+		push_aux(&stack, AT_PHNUM, boot->phnum);
+	}
+	push_aux(&stack, AT_PAGESZ, PG_PAGE_SIZE);
+	push_aux(&stack, AT_BASE, 0);
+	push_aux(&stack, AT_FLAGS, 0);
+	push_aux(&stack, AT_ENTRY, (uint64_t)_start);
+	push_aux(&stack, AT_UID, 0);
+	push_aux(&stack, AT_EUID, 0);
+	push_aux(&stack, AT_GID, 0);
+	push_aux(&stack, AT_EGID, 0);
+	push_aux(&stack, AT_SECURE, 0);
+	push_aux(&stack, AT_PLATFORM, platform_at);
+	push_aux(&stack, AT_HWCAP, boot->hwcap);
+	push_aux(&stack, AT_HWCAP2, boot->hwcap2);
+	push_aux(&stack, AT_CLKTCK, 100);
+	push_aux(&stack, AT_RANDOM, random_at);
+	push_aux(&stack, AT_EXECFN, boot->argc ? strings : platform_at);
+	push_aux(&stack, AT_MINSIGSTKSZ, boot->xsave_size + 1024);
+	push_aux(&stack, AT_NULL, 0);
+	return sp;
+}
+
+PG_ASYNC static enum pg_poll boot_poll(struct pg_future *future, struct pg_task *waker)
+{
+	uint64_t size = pg_memory_stack_size();
+
+	PG_BEGIN(&boot_task.async);
+	pg_hypercall_init(&boot_task.call, PG_OP_MAP, 0, PG_VA_STACK_TOP - size, size,
+			  PG_PROT_READ | PG_PROT_WRITE);
+	PG_AWAIT(&boot_task.async, &boot_task.call.future, waker);
+	if (boot_task.call.result)
+		pg_panic("not enough memory for the main thread's stack (%lu KiB): give the guest "
+			 "more with --memory",
+			 size >> 10);
+
+	const struct pg_regs regs = {
+		.rip = (uint64_t)_start,
+		.rsp = fill_stack(),
+		.rflags = 0x202,
+	};
+	struct pg_thread *thread = pg_thread_new(&regs, 0);
+	if (!thread)
+		pg_panic("not enough memory for the main thread");
+	pg_cpu_self()->shared->tsc_main = pg_arch_tsc();
+	pg_thread_start(thread);
+	PG_END(&boot_task.async);
+}
+
+static const struct pg_future_ops boot_ops = { boot_poll, pg_async_drop };
+
+/* ---- vCPUs ---- */
+
+static void init(const struct pg_boot *boot)
+{
+	pg_boot = boot;
+	if (boot->magic != PG_BOOT_MAGIC || boot->abi_major != PG_ABI_MAJOR)
+		pg_panic("boot information of another version");
+	pg_arch_init(boot->vcpus, boot->spin_ns);
+	pg_heap_init(boot->heap, boot->heap_size);
+	pg_memory_init();
+	if (pg_files_init())
+		pg_panic("not enough memory for the console");
+}
+
+static void release(unsigned count)
+{
+	atomic_store(&released, true);
+	for (unsigned i = 1; i < count; i++) {
+		if (pg_ring_claim_wake(&pg_cpu(i)->shared->ring))
+			pg_port_kick(&pg_cpu(i)->executor);
+	}
+}
+
+/* The park protocol of the executor, before there is one to run. */
+static void await_release(struct pg_vcpu *shared)
+{
+	while (!atomic_load(&released)) {
+		pg_ring_park(&shared->ring);
+		if (!atomic_load(&released)) {
+			shared->idle = 1;
+			__asm__ volatile("int3" : : : "memory");
+			shared->idle = 0;
+			shared->pending = 0;
+		}
+		pg_ring_unpark(&shared->ring);
+	}
+}
+
+_Noreturn void pg_boot_vcpu(const struct pg_boot *boot, uint64_t index)
+{
+	struct pg_vcpu *shared = (struct pg_vcpu *)(PG_VA_VCPU + index * PG_VCPU_STRIDE);
+
+	shared->tsc_entry = pg_arch_tsc();
+	if (index == 0) {
+		pg_relocate(boot);
+		pg_arch_init_vcpu(shared);
+		init(boot);
+		release(boot->vcpus);
+		pg_async_init(&boot_task.async, &boot_ops);
+		pg_task_spawn(&pg_cpu_self()->executor, &boot_task.task, &boot_task.async.future,
+			      NULL);
+	} else {
+		await_release(shared);
+		pg_arch_init_vcpu(shared);
+	}
+	pg_executor_run(&pg_cpu_self()->executor);
+	pg_panic("the executor has ended");
+}

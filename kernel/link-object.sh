@@ -1,0 +1,16 @@
+#!/bin/sh
+# Usage: link-object.sh LD OBJCOPY NM ARCHIVE OBJECT
+# Join all members of ARCHIVE to one relocatable OBJECT whose hidden symbols are local.
+set -eu
+ld=$1 objcopy=$2 nm=$3 archive=$4 object=$5
+
+"$ld" -r --whole-archive "$archive" -o "$object"
+"$objcopy" --localize-hidden "$object"
+
+# The kernel must not use the application's libc by accident: its entry is all it needs.
+missing=$("$nm" -u "$object" | awk '$2 != "_start" && $2 != "_GLOBAL_OFFSET_TABLE_" { print $2 }')
+if [ -n "$missing" ]; then
+	echo "the kernel lacks:" $missing >&2
+	rm -f "$object"
+	exit 1
+fi

@@ -1,0 +1,78 @@
+/* From the system call entry to the handler, and the table itself. */
+#include "arch/x86_64/cpu.h"
+#include "core/container.h"
+#include "lib/string.h"
+#include "syscall.h"
+
+#define PG_KIND_CALL(name) .call = pg_sys_##name
+#define PG_KIND_WAIT(name) .poll = pg_sys_##name
+
+#define PG_DECLARE_CALL(name) int64_t pg_sys_##name(struct pg_thread *, const uint64_t *);
+#define PG_DECLARE_WAIT(name) enum pg_poll pg_sys_##name(struct pg_future *, struct pg_task *);
+
+#define PG_SYSCALL(number, name, kind) PG_DECLARE_##kind(name)
+#include "syscalls.def"
+#undef PG_SYSCALL
+
+const struct pg_syscall_entry pg_syscall_table[PG_SYSCALLS] = {
+#define PG_SYSCALL(number, name_, kind) [number] = { .name = #name_, PG_KIND_##kind(name_) },
+#include "syscalls.def"
+#undef PG_SYSCALL
+};
+
+/*
+ * Futures of system calls: one operations structure for all, since the table knows the
+ * poll function.
+ */
+static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
+{
+	struct pg_syscall *call = pg_container_of(future, struct pg_syscall, async.future);
+
+	return call->entry->poll(future, waker);
+}
+
+static const struct pg_future_ops syscall_ops = { poll, pg_async_drop };
+
+void pg_syscall_end(struct pg_thread *thread)
+{
+	struct pg_syscall *call = &thread->syscall;
+
+	pg_syscall_cleanup(call);
+	thread->in_syscall = false;
+	thread->regs.rax = (uint64_t)call->result;
+}
+
+bool pg_syscall_enter(struct pg_thread *thread)
+{
+	struct pg_counters *counters = &pg_cpu_self()->shared->counters;
+	struct pg_syscall *call = &thread->syscall;
+	struct pg_regs *regs = &thread->regs;
+	uint64_t number = regs->rax;
+	const uint64_t arg[6] = { regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9 };
+
+	counters->syscalls++;
+	if (number >= PG_SYSCALLS || !pg_syscall_table[number].name) {
+		counters->unknown++;
+		regs->rax = (uint64_t)-ENOSYS;
+		return true;
+	}
+
+	const struct pg_syscall_entry *entry = &pg_syscall_table[number];
+	if (entry->call) {
+		regs->rax = (uint64_t)entry->call(thread, arg);
+		return !thread->exited;
+	}
+
+	pg_async_init(&call->async, &syscall_ops);
+	call->entry = entry;
+	call->cleanup = NULL;
+	memcpy(call->arg, arg, sizeof(arg));
+	memset(call->frame, 0, sizeof(call->frame));
+	thread->in_syscall = true;
+	if (entry->poll(&call->async.future, &thread->task) == PG_PENDING) {
+		counters->pending++;
+		return false;
+	}
+	pg_syscall_end(thread);
+	return !thread->exited;
+}

@@ -1,0 +1,13 @@
+/* The program's address space: which ranges are taken, and by what. */
+#ifndef PG_MEMORY_H
+#define PG_MEMORY_H
+
+#include <stdint.h>
+
+/* Once, at boot: what the loader has mapped, and where brk starts. */
+void pg_memory_init(void);
+
+/* The main thread's stack: reserved at boot, mapped by the boot future. */
+uint64_t pg_memory_stack_size(void);
+
+#endif
