@@ -1,0 +1,2 @@
+/* Criterion has it as a header of its own. */
+#include "criterion.h"
