@@ -1,19 +1,13 @@
 /*
  * From the first instruction to the program's entry point.
  *
- *	vCPU 0:  relocate, set up everything, release the others, spawn the boot task, run
+ *	vCPU 0:  relocate, set up everything, release the others, start the main thread, run
  *	others:  park until released, run
- *
- * The boot task is a future like any other: it asks the loader for the main thread's
- * stack, fills it as the System V ABI says, and starts the main thread.
  */
 #include "abi/layout.h"
-#include "abi/ops.h"
 #include "abi/version.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/relocate.h"
-#include "core/async.h"
-#include "core/container.h"
 #include "core/port.h"
 #include "lib/panic.h"
 #include "lib/string.h"
@@ -55,12 +49,6 @@ enum {
 /* Set once by vCPU 0 when all is set up (release); the others wait for it (acquire). */
 static _Atomic bool released;
 
-static struct {
-	struct pg_task task;
-	struct pg_async async;
-	struct pg_hypercall call;
-} boot_task;
-
 /* ---- the main thread's stack ---- */
 
 struct stack {
@@ -90,12 +78,12 @@ static uint64_t push_strings(struct stack *stack, uint64_t string, uint32_t coun
 	return string;
 }
 
-/* Everything above the initial stack pointer; returns that. */
+/* What the System V ABI puts above the initial stack pointer; returns that. */
 static uint64_t fill_stack(void)
 {
 	static const char platform[] = "x86_64";
 	const struct pg_boot *boot = pg_boot;
-	uint64_t strings = (PG_VA_STACK_TOP - boot->strings_size) & ~15ull;
+	uint64_t strings = (boot->stack + boot->stack_size - boot->strings_size) & ~15ull;
 	uint64_t platform_at = strings - 16, random_at = strings - 32;
 	/* argc, argv and environment with terminators, at most 24 auxiliary entries. */
 	uint64_t words = 1 + boot->argc + 1 + boot->envc + 1 + 2 * 24;
@@ -134,33 +122,20 @@ static uint64_t fill_stack(void)
 	return sp;
 }
 
-PG_ASYNC static enum pg_poll boot_poll(struct pg_future *future, struct pg_task *waker)
+static void start_main(void)
 {
-	uint64_t size = pg_memory_stack_size();
-
-	PG_BEGIN(&boot_task.async);
-	pg_hypercall_init(&boot_task.call, PG_OP_MAP, 0, PG_VA_STACK_TOP - size, size,
-			  PG_PROT_READ | PG_PROT_WRITE);
-	PG_AWAIT(&boot_task.async, &boot_task.call.future, waker);
-	if (boot_task.call.result)
-		pg_panic("not enough memory for the main thread's stack (%lu KiB): give the guest "
-			 "more with --memory",
-			 size >> 10);
-
 	const struct pg_regs regs = {
 		.rip = (uint64_t)_start,
 		.rsp = fill_stack(),
 		.rflags = 0x202,
 	};
 	struct pg_thread *thread = pg_thread_new(&regs, 0);
+
 	if (!thread)
 		pg_panic("not enough memory for the main thread");
 	pg_cpu_self()->shared->tsc_main = pg_arch_tsc();
 	pg_thread_start(thread);
-	PG_END(&boot_task.async);
 }
-
-static const struct pg_future_ops boot_ops = { boot_poll, pg_async_drop };
 
 /* ---- vCPUs ---- */
 
@@ -210,9 +185,7 @@ _Noreturn void pg_boot_vcpu(const struct pg_boot *boot, uint64_t index)
 		pg_arch_init_vcpu(shared);
 		init(boot);
 		release(boot->vcpus);
-		pg_async_init(&boot_task.async, &boot_ops);
-		pg_task_spawn(&pg_cpu_self()->executor, &boot_task.task, &boot_task.async.future,
-			      NULL);
+		start_main();
 	} else {
 		await_release(shared);
 		pg_arch_init_vcpu(shared);

@@ -31,6 +31,12 @@ static void seek(struct pg_io *io, uint64_t whence)
 	pg_hypercall_init(&io->call, PG_OP_LSEEK, io->file->handle, 0, whence);
 }
 
+static void ask_ready(struct pg_io *io)
+{
+	pg_hypercall_init(&io->call, PG_OP_POLL, io->file->handle,
+			  io->write ? PG_POLLOUT : PG_POLLIN);
+}
+
 /* The next operation: what is left in the window, up to what one operation moves. */
 static void prepare(struct pg_io *io)
 {
@@ -97,7 +103,8 @@ static bool must_know_kind(const struct pg_io *io)
 /* O_NONBLOCK is for streams. Opened with it or not: the loader's may be set otherwise. */
 static bool must_try(const struct pg_io *io)
 {
-	return seekable(io->file) == PG_STREAM && (pg_file_flags(io->file) & PG_O_NONBLOCK);
+	return !io->sure && seekable(io->file) == PG_STREAM &&
+	       (pg_file_flags(io->file) & PG_O_NONBLOCK);
 }
 
 /*
@@ -137,11 +144,25 @@ PG_ASYNC static enum pg_poll transfer(struct pg_future *future, struct pg_task *
 			break;
 
 		prepare(io);
-		io->tried = must_try(io);
-		if (!io->tried) {
+		if (!must_try(io)) {
+			io->sure = false;
 			PG_AWAIT(&io->async, &io->call.future, waker);
 		} else if (try_once(io, waker)) {
 			PG_AWAIT(&io->async, &io->settle.future, waker);
+			if (io->call.result == -PG_ECANCELED) {
+				/*
+				 * Some host files (terminals) can't be tried without waiting. If
+				 * this is one and it is ready, the plain operation will do.
+				 */
+				ask_ready(io);
+				(void)try_once(io, waker);
+				PG_AWAIT(&io->async, &io->settle.future, waker);
+				io->sure = io->call.result > 0;
+				next = MORE;
+				if (io->sure)
+					continue;
+				io->call.result = -PG_EAGAIN;
+			}
 		} else {
 			PG_YIELD(&io->async, waker);
 			next = MORE;
@@ -150,8 +171,7 @@ PG_ASYNC static enum pg_poll transfer(struct pg_future *future, struct pg_task *
 
 		next = take_result(io);
 		if (next == WAIT) {
-			pg_hypercall_init(&io->call, PG_OP_POLL, io->file->handle,
-					  io->write ? PG_POLLOUT : PG_POLLIN);
+			ask_ready(io);
 			PG_AWAIT(&io->async, &io->call.future, waker);
 			if (io->call.result < 0)
 				pg_io_end(io, io->call.result);

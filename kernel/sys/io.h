@@ -38,7 +38,7 @@ struct pg_io {
 
 	/* The kind's. */
 	uint64_t asked;
-	bool tried, only_file;
+	bool only_file, sure;
 	union {
 		struct pg_hypercall call;
 		struct pg_wait_until wait;

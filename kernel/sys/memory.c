@@ -34,8 +34,6 @@
 /* pg_range.flags */
 #define LAZY 1u
 
-#define STACK_SIZE (8ull << 20)
-
 /*
  * The loader refuses to take memory away from under an operation that is using it (-EBUSY:
  * a read in flight on another thread). Then we wait this long and ask again.
@@ -52,23 +50,15 @@ static uint64_t page_up(uint64_t value)
 	return (value + PG_PAGE_SIZE - 1) & ~(uint64_t)(PG_PAGE_SIZE - 1);
 }
 
-uint64_t pg_memory_stack_size(void)
-{
-	uint64_t share = pg_boot->ram_size / 8 & ~(uint64_t)(PG_PAGE_SIZE - 1);
-
-	return share < STACK_SIZE ? share : STACK_SIZE;
-}
-
 void pg_memory_init(void)
 {
-	uint64_t stack = pg_memory_stack_size();
-
 	pg_spin_init(&lock);
 	pg_space_init(&space, PG_VA_MIN, PG_VA_USER_END, PG_VA_MMAP);
 	brk_start = brk_end = pg_boot->image_end;
 	if (pg_space_claim(&space, pg_boot->image_start, pg_boot->image_end - pg_boot->image_start,
 			   PROT_KNOWN, 0) ||
-	    pg_space_claim(&space, PG_VA_STACK_TOP - stack, stack, PG_PROT_READ | PG_PROT_WRITE, 0))
+	    pg_space_claim(&space, pg_boot->stack, pg_boot->stack_size,
+			   PG_PROT_READ | PG_PROT_WRITE, 0))
 		pg_panic("the image and the stack are in each other's way");
 }
 

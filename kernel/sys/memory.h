@@ -7,7 +7,4 @@
 /* Once, at boot: what the loader has mapped, and where brk starts. */
 void pg_memory_init(void);
 
-/* The main thread's stack: reserved at boot, mapped by the boot future. */
-uint64_t pg_memory_stack_size(void);
-
 #endif

@@ -43,13 +43,14 @@ struct pg_boot {
 	uint64_t phdr;                   /* address of the program headers, 0 if not loaded   */
 	uint32_t phnum, phent;
 
-	uint64_t heap, heap_size; /* the kernel's heap: mapped, zero        */
-	uint64_t ram_size;        /* bytes of guest memory in all           */
-	uint64_t xcr0;            /* extended states that are switched on   */
-	uint32_t xsave_size;      /* bytes XSAVEC needs for them            */
-	uint32_t xsave_flags;     /* PG_XSAVE_* */
-	uint64_t spin_ns;         /* at most this long before a vCPU parks  */
-	uint64_t hwcap, hwcap2;   /* AT_HWCAP, AT_HWCAP2                    */
+	uint64_t heap, heap_size;   /* the kernel's heap: mapped, zero        */
+	uint64_t stack, stack_size; /* the main thread's stack: mapped, zero  */
+	uint64_t ram_size;          /* bytes of guest memory in all           */
+	uint64_t xcr0;              /* extended states that are switched on   */
+	uint32_t xsave_size;        /* bytes XSAVEC needs for them            */
+	uint32_t xsave_flags;       /* PG_XSAVE_* */
+	uint64_t spin_ns;           /* at most this long before a vCPU parks  */
+	uint64_t hwcap, hwcap2;     /* AT_HWCAP, AT_HWCAP2                    */
 	uint8_t random[32];
 
 	/* NUL-terminated strings, one after the other, offsets from here.  */

@@ -71,7 +71,7 @@
 
 /*
  * The device page. A write (32 bits, any value unless said) at
- *   PG_DEV_DOORBELL + 8 * vcpu  wakes the loader's engine;
+ *   PG_DEV_DOORBELL             wakes the loader's engine;
  *   PG_DEV_KICK + 8 * vcpu      sends PG_VECTOR_WAKE to that vCPU;
  *   PG_DEV_CONTROL              leaves to the loader: the value is a PG_CTL_*.
  */

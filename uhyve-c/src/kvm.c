@@ -229,26 +229,24 @@ int uhyve_kvm_open(struct uhyve_kvm *kvm, struct uhyve_error *error)
 	}
 	kvm->run_size = (uint32_t)run_size;
 
-	kvm->cpuid =
-		calloc(1, sizeof(*kvm->cpuid) + CPUID_ENTRIES * sizeof(kvm->cpuid->entries[0]));
-	if (!kvm->cpuid) {
-		result = uhyve_fail(error, -ENOMEM, "not enough memory for CPUID");
-		goto fail;
-	}
-	kvm->cpuid->nent = CPUID_ENTRIES;
-	if (ioctl(kvm->fd, KVM_GET_SUPPORTED_CPUID, kvm->cpuid)) {
-		result = uhyve_fail(error, -errno, "KVM does not tell its CPUID: %s",
-				    strerror(errno));
-		goto fail;
-	}
-	result = probe_cpu(kvm, error);
-	if (result)
-		goto fail;
 	return 0;
 
 fail:
 	uhyve_kvm_close(kvm);
 	return result;
+}
+
+int uhyve_kvm_probe(struct uhyve_kvm *kvm, struct uhyve_error *error)
+{
+	kvm->cpuid =
+		calloc(1, sizeof(*kvm->cpuid) + CPUID_ENTRIES * sizeof(kvm->cpuid->entries[0]));
+	if (!kvm->cpuid)
+		return uhyve_fail(error, -ENOMEM, "not enough memory for CPUID");
+	kvm->cpuid->nent = CPUID_ENTRIES;
+	if (ioctl(kvm->fd, KVM_GET_SUPPORTED_CPUID, kvm->cpuid))
+		return uhyve_fail(error, -errno, "KVM does not tell its CPUID: %s",
+				  strerror(errno));
+	return probe_cpu(kvm, error);
 }
 
 void uhyve_kvm_close(struct uhyve_kvm *kvm)
@@ -286,6 +284,11 @@ int uhyve_host_info(char *text, unsigned size, struct uhyve_error *error)
 
 	if (result)
 		return result;
+	result = uhyve_kvm_probe(&kvm, error);
+	if (result) {
+		uhyve_kvm_close(&kvm);
+		return result;
+	}
 #define ADD(...)                                                                                   \
 	do {                                                                                       \
 		int n = snprintf(text + used, size - used, __VA_ARGS__);                           \

@@ -27,6 +27,13 @@ struct uhyve_kvm {
  * with a sentence that says what to do.
  */
 int uhyve_kvm_open(struct uhyve_kvm *kvm, struct uhyve_error *error);
+
+/*
+ * Find out about the processor: fills in everything from `cpuid` on. Where the host is a
+ * guest itself this is slow (each CPUID instruction is an exit, and KVM executes dozens),
+ * and it touches nothing else: it may run on a thread of its own.
+ */
+int uhyve_kvm_probe(struct uhyve_kvm *kvm, struct uhyve_error *error);
 void uhyve_kvm_close(struct uhyve_kvm *kvm);
 
 #endif

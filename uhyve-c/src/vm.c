@@ -35,6 +35,9 @@
 /* The kernel's heap: an eighth of the memory, at most this. */
 #define HEAP_MAX (1ull << 30)
 
+/* The main thread's stack: an eighth of the memory, at most what Linux gives. */
+#define STACK_MAX (8ull << 20)
+
 /* GSI numbers: one message-signalled interrupt per vCPU, from here. */
 #define GSI_WAKE 0
 
@@ -227,6 +230,9 @@ static int write_boot(struct uhyve_vm *vm, char *const argv[], struct uhyve_erro
 	if (!block)
 		return uhyve_fail(error, -ENOMEM, "not enough memory");
 	struct pg_boot *boot = (struct pg_boot *)block;
+	uint64_t stack_size = vm->memory.size / 8;
+	if (stack_size > STACK_MAX)
+		stack_size = STACK_MAX;
 	*boot = (struct pg_boot){
 		.magic = PG_BOOT_MAGIC,
 		.abi_major = PG_ABI_MAJOR,
@@ -238,16 +244,12 @@ static int write_boot(struct uhyve_vm *vm, char *const argv[], struct uhyve_erro
 		.phdr = vm->image.phdr,
 		.phnum = vm->image.phnum,
 		.phent = vm->image.phent,
+		.stack = PG_VA_STACK_TOP - stack_size,
+		.stack_size = stack_size,
 		.heap = PG_VA_KHEAP,
 		.heap_size = vm->mmu.frames * PG_PAGE_SIZE / 8 & ~(LARGE_PAGE - 1),
 		.ram_size = vm->memory.size,
-		.xcr0 = vm->kvm.xcr0,
-		.xsave_size = vm->kvm.xsave_size,
-		.xsave_flags = (vm->kvm.xsavec ? PG_XSAVE_XSAVEC : 0u) |
-			       (vm->kvm.xgetbv1 ? PG_XSAVE_XGETBV1 : 0u),
 		.spin_ns = config->spin_ns,
-		.hwcap = vm->kvm.hwcap,
-		.hwcap2 = vm->kvm.hwcap2,
 		.argc = argc,
 		.envc = (uint32_t)config->env_count,
 		.strings = (uint32_t)used,
@@ -274,13 +276,18 @@ static int write_boot(struct uhyve_vm *vm, char *const argv[], struct uhyve_erro
 	if (result)
 		return uhyve_fail(error, result, "cannot write boot information");
 	vm->boot = uhyve_mmu_at(&vm->mmu, (uhyve_gva){ PG_VA_BOOT }, sizeof(*boot));
+	const uint32_t rw = PG_PROT_READ | PG_PROT_WRITE;
 	result = uhyve_mmu_map_large(&vm->mmu, (uhyve_gva){ PG_VA_KHEAP }, vm->boot->heap_size,
-				     PG_PROT_READ | PG_PROT_WRITE | UHYVE_PROT_SEALED);
+				     rw | UHYVE_PROT_SEALED);
+	if (!result)
+		result = uhyve_mmu_map(&vm->mmu, (uhyve_gva){ vm->boot->stack },
+				       vm->boot->stack_size, rw);
 	if (result)
 		return uhyve_fail(
 			error, result,
-			"not enough guest memory for the kernel's heap; give it more with "
-			"--memory");
+			"%s: not enough guest memory for the kernel's heap and the stack; "
+			"give it more with --memory",
+			vm->image.path);
 	return 0;
 }
 
@@ -383,10 +390,12 @@ static int connect_events(struct uhyve_vm *vm, struct uhyve_error *error)
 	}
 	if (ioctl(vm->vm_fd, KVM_SET_GSI_ROUTING, &routing))
 		return kvm_fail(error, "route interrupts");
+	int result = bind_doorbell(vm, vm->doorbell_fd, PG_DEV_DOORBELL, error);
+	if (result)
+		return result;
 	for (unsigned i = 0; i < count; i++) {
 		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = GSI_WAKE + i };
-		int result;
 
 		if (fd < 0)
 			return uhyve_fail(error, -errno, "cannot create an eventfd: %s",
@@ -394,8 +403,8 @@ static int connect_events(struct uhyve_vm *vm, struct uhyve_error *error)
 		vm->kick_fds[i] = vm->ports[i].kick_fd = fd;
 		if (ioctl(vm->vm_fd, KVM_IRQFD, &irqfd))
 			return kvm_fail(error, "bind a wake interrupt");
-		if ((result = bind_doorbell(vm, fd, PG_DEV_KICK + 8 * i, error)) ||
-		    (result = bind_doorbell(vm, vm->doorbell_fd, PG_DEV_DOORBELL + 8 * i, error)))
+		/* Each binding costs a grace period of the host: none that nobody can use. */
+		if (count > 1 && (result = bind_doorbell(vm, fd, PG_DEV_KICK + 8 * i, error)))
 			return result;
 	}
 	return 0;
@@ -418,6 +427,56 @@ static int create_vcpus(struct uhyve_vm *vm, const struct uhyve_nub *nubs,
 	if (!khz)
 		return uhyve_fail(error, -ENOTSUP, "KVM does not tell the guest's TSC frequency");
 	uhyve_clock_init(&vm->boot->clock, khz);
+	return 0;
+}
+
+/* ---- what the processor can do: found out on a thread, while the memory is filled ---- */
+
+struct probe {
+	struct uhyve_kvm *kvm;
+	struct uhyve_error error;
+	pthread_t thread;
+	bool threaded;
+};
+
+static void *probe_main(void *argument)
+{
+	struct probe *probe = argument;
+
+	(void)uhyve_kvm_probe(probe->kvm, &probe->error);
+	return NULL;
+}
+
+static void probe_start(struct probe *probe, struct uhyve_kvm *kvm)
+{
+	sigset_t all, old;
+
+	*probe = (struct probe){ .kvm = kvm };
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	probe->threaded = pthread_create(&probe->thread, NULL, probe_main, probe) == 0;
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!probe->threaded)
+		(void)probe_main(probe);
+}
+
+/* Wait for it, and tell the guest (`boot` NULL: there will be none). */
+static int probe_finish(struct probe *probe, struct pg_boot *boot, struct uhyve_error *error)
+{
+	const struct uhyve_kvm *kvm = probe->kvm;
+
+	if (probe->threaded)
+		(void)pthread_join(probe->thread, NULL);
+	if (probe->error.code)
+		return uhyve_fail(error, probe->error.code, "%s", probe->error.text);
+	if (!boot)
+		return 0;
+	boot->xcr0 = kvm->xcr0;
+	boot->xsave_size = kvm->xsave_size;
+	boot->xsave_flags =
+		(kvm->xsavec ? PG_XSAVE_XSAVEC : 0u) | (kvm->xgetbv1 ? PG_XSAVE_XGETBV1 : 0u);
+	boot->hwcap = kvm->hwcap;
+	boot->hwcap2 = kvm->hwcap2;
 	return 0;
 }
 
@@ -452,6 +511,7 @@ uhyve_vm *uhyve_vm_new(const char *image, char *const argv[], const uhyve_config
 		       struct uhyve_error *error)
 {
 	struct uhyve_nub nubs[UHYVE_VCPUS_MAX];
+	struct probe probe;
 	uint64_t created = uhyve_clock_now();
 	struct uhyve_vm *vm = allocate(config);
 
@@ -467,10 +527,17 @@ uhyve_vm *uhyve_vm_new(const char *image, char *const argv[], const uhyve_config
 		goto fail;
 	}
 	vm->loaded = uhyve_clock_now();
-	if (uhyve_kvm_open(&vm->kvm, error) || fill_memory(vm, argv, nubs, error))
+	if (uhyve_kvm_open(&vm->kvm, error))
 		goto fail;
+	probe_start(&probe, &vm->kvm);
+	int result = fill_memory(vm, argv, nubs, error);
 	vm->mapped = uhyve_clock_now();
-	if (create_vm(vm, error) || connect_events(vm, error) || create_vcpus(vm, nubs, error))
+	if (!result)
+		result = create_vm(vm, error);
+	if (!result)
+		result = connect_events(vm, error);
+	int probed = probe_finish(&probe, vm->boot, error);
+	if (result || probed || create_vcpus(vm, nubs, error))
 		goto fail;
 	vm->ready = uhyve_clock_now();
 	return vm;

@@ -81,9 +81,7 @@ void pg_port_kick(struct pg_executor *target)
 
 void pg_port_doorbell(struct pg_executor *executor)
 {
-	struct pg_cpu *cpu = pg_container_of(executor, struct pg_cpu, executor);
-
-	device_write(PG_DEV_DOORBELL + 8ull * cpu->index, 1);
+	device_write(PG_DEV_DOORBELL, 1);
 }
 
 /* ---- the rest of the port ---- */
