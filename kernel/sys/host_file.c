@@ -67,9 +67,6 @@ static enum next take_result(struct pg_io *io)
 	bool nonblocking = pg_file_flags(io->file) & PG_O_NONBLOCK, whole;
 	int code;
 
-	/* Cancelled by us: it was not possible at once. */
-	if (bytes == -ECANCELED && io->tried)
-		bytes = -EAGAIN;
 	/* The host's descriptor is O_NONBLOCK, and the program has taken that back. */
 	if (bytes == -EAGAIN && !nonblocking && (io->write || io->result == 0))
 		return WAIT;
@@ -149,7 +146,7 @@ PG_ASYNC static enum pg_poll transfer(struct pg_future *future, struct pg_task *
 			PG_AWAIT(&io->async, &io->call.future, waker);
 		} else if (try_once(io, waker)) {
 			PG_AWAIT(&io->async, &io->settle.future, waker);
-			if (io->call.result == -PG_ECANCELED) {
+			if (io->call.result == -ECANCELED) {
 				/*
 				 * Some host files (terminals) can't be tried without waiting. If
 				 * this is one and it is ready, the plain operation will do.
@@ -161,7 +158,7 @@ PG_ASYNC static enum pg_poll transfer(struct pg_future *future, struct pg_task *
 				next = MORE;
 				if (io->sure)
 					continue;
-				io->call.result = -PG_EAGAIN;
+				io->call.result = -EAGAIN;
 			}
 		} else {
 			PG_YIELD(&io->async, waker);

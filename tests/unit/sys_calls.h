@@ -12,7 +12,7 @@
 #include "sys/syscall.h"
 
 /* Addresses from here on, for a page, fault. So does what touches page 0. */
-#define SYS_HOLE 0x10000000000ull
+#define SYS_HOLE      0x10000000000ull
 #define SYS_HOLE_SIZE 4096
 
 typedef enum pg_poll (*sys_handler)(struct pg_future *future, struct pg_task *waker);
@@ -33,6 +33,9 @@ void sys_setup(const char *cwd);
 #define sys_start(call, handler, ...)                                                              \
 	sys_start_args((call), (handler), (const uint64_t[6]){ __VA_ARGS__ })
 void sys_start_args(struct sys_call *call, sys_handler handler, const uint64_t arg[6]);
+
+/* The same, but it has not run yet. */
+void sys_prepare(struct sys_call *call, sys_handler handler, const uint64_t arg[6]);
 
 /* A call that must be over at once: its result. */
 #define sys_now(handler, ...) sys_now_args((handler), (const uint64_t[6]){ __VA_ARGS__ })
@@ -60,6 +63,6 @@ bool sys_path_is(uint64_t address, uint64_t length, const char *text);
 int sys_open(int32_t handle, uint64_t flags);
 
 /* pg_alloc: blocks not freed; fail the one after the next `n` (-1: none). */
-extern long sys_allocated, sys_fail_after;
+extern _Atomic long sys_allocated, sys_fail_after;
 
 #endif

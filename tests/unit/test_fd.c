@@ -1,6 +1,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include "sys_calls.h"
@@ -197,7 +199,7 @@ Test(fd, dup2_closes_what_was_there)
 	cr_assert_eq(sys_allocated, 1);
 }
 
-/* Files may come while the reaper waits, and just when it has found none. */
+/* Files may come while the reaper waits, and after it has ended. */
 Test(fd, reaper_closes_all)
 {
 	struct pg_sqe entry;
@@ -221,7 +223,6 @@ Test(fd, reaper_closes_all)
 	}
 	sys_answer(&entry, 0);
 	sys_expect_none();
-	/* It has ended; it starts again. */
 	for (int i = 6; i < 8; i++) {
 		pg_file_put(pg_fd_remove(fd[i]));
 		host_settle(&sys_vcpu);
@@ -310,5 +311,46 @@ Test(fd, close_cancelled_before_submission)
 	entry = sys_take(PG_OP_CLOSE);
 	cr_assert_eq(entry.handle, 10);
 	sys_answer(&entry, 0);
+	cr_assert_eq(sys_allocated, 0);
+}
+
+/* ---- two vCPUs ---- */
+
+#define ROUNDS 3000
+
+static struct host_vcpu vcpus[2];
+static _Atomic int putting = 2;
+
+/* Files come from both, also just when the reaper has found no more. */
+static void *put_files(void *vcpu)
+{
+	host_enter(vcpu);
+	for (int i = 0; i < ROUNDS; i++) {
+		struct pg_file *file = pg_file_new(&pg_host_file_ops, O_RDWR);
+
+		file->handle = 5;
+		pg_file_put(file);
+		host_settle(vcpu);
+	}
+	atomic_fetch_sub(&putting, 1);
+	while (atomic_load(&putting) || sys_allocated) {
+		host_settle(vcpu);
+		sched_yield();
+	}
+	return NULL;
+}
+
+Test(fd, reaper_on_two_vcpus)
+{
+	pthread_t threads[2];
+
+	for (int i = 0; i < 2; i++) {
+		host_vcpu_init(&vcpus[i], 0);
+		pthread_create(&threads[i], NULL, put_files, &vcpus[i]);
+	}
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	/* Each was closed once, and each close was answered. */
+	cr_assert_eq(vcpus[0].counters.hypercalls + vcpus[1].counters.hypercalls, 2 * ROUNDS);
 	cr_assert_eq(sys_allocated, 0);
 }

@@ -57,7 +57,7 @@ static int resolve(struct pg_path_buffer *buffer, int dirfd, const char *path)
 Test(path, completes_relative_ones)
 {
 	static const struct pair pairs[] = {
-		{ "/etc", "/etc" }, { "x", "/home/me/x" },	 { "../y", "/home/me/../y" },
+		{ "/etc", "/etc" },    { "x", "/home/me/x" },       { "../y", "/home/me/../y" },
 		{ ".", "/home/me/." }, { "a/b/", "/home/me/a/b/" },
 	};
 	struct pg_path_buffer buffer;
