@@ -193,8 +193,9 @@ void temp_directory(char path[ELF_PATH_MAX])
 
 void write_all(int fd, const void *bytes, size_t size)
 {
-	must(ftruncate(fd, 0) == 0, "ftruncate");
 	must(pwrite(fd, bytes, size, 0) == (ssize_t)size, "pwrite");
+	/* Afterwards: a file that was cut to nothing first, ext4 writes to disk when closed. */
+	must(ftruncate(fd, (off_t)size) == 0, "ftruncate");
 }
 
 int open_descriptors(void)

@@ -57,6 +57,13 @@ static void *yield_too(void *argument)
 	return NULL;
 }
 
+/* With nobody to switch to: into the scheduler and out again. */
+static void yield_alone(void *context, uint64_t times)
+{
+	while (times--)
+		sched_yield();
+}
+
 /* Per switch, not per call: a yield that comes back to the same thread is no switch. */
 static void measure_switch(void)
 {
@@ -143,6 +150,7 @@ int main(int argc, char **argv)
 	bench_pin(0);
 	measure_futex();
 	if (cpus == 1) {
+		bench_run("yield", SWITCHES, yield_alone, NULL);
 		measure_switch();
 		bench_run("thread", 100, create_and_join, NULL);
 	}
