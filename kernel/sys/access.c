@@ -51,17 +51,17 @@ PG_ASYNC static enum pg_poll check(struct pg_syscall *call, struct pg_task *wake
 	PG_FINISH(call, frame->call.result);
 }
 
-PG_WAITING_CALL(access)
+PG_WAITING_CALL(access, struct access_frame)
 {
 	return check(call, waker, PG_AT_FDCWD, call->arg[0], call->arg[1], 0);
 }
 
-PG_WAITING_CALL(faccessat)
+PG_WAITING_CALL(faccessat, struct access_frame)
 {
 	return check(call, waker, (int)call->arg[0], call->arg[1], call->arg[2], 0);
 }
 
-PG_WAITING_CALL(faccessat2)
+PG_WAITING_CALL(faccessat2, struct access_frame)
 {
 	return check(call, waker, (int)call->arg[0], call->arg[1], call->arg[2], call->arg[3]);
 }

@@ -74,12 +74,12 @@ static int64_t start_fchdir(struct cwd_frame *frame, const uint64_t *arg)
 	return frame->path ? 0 : -ENOTDIR;
 }
 
-PG_WAITING_CALL(chdir)
+PG_WAITING_CALL(chdir, struct cwd_frame)
 {
 	return go(call, waker, start_chdir);
 }
 
-PG_WAITING_CALL(fchdir)
+PG_WAITING_CALL(fchdir, struct cwd_frame)
 {
 	return go(call, waker, start_fchdir);
 }

@@ -69,7 +69,7 @@ static int64_t start_getdents64(struct dir_frame *frame, const uint64_t *arg)
 	return 0;
 }
 
-PG_WAITING_CALL(getdents64)
+PG_WAITING_CALL(getdents64, struct dir_frame)
 {
 	return ask(call, waker, start_getdents64);
 }
@@ -97,12 +97,12 @@ static int64_t start_readlinkat(struct dir_frame *frame, const uint64_t *arg)
 	return readlink_at(frame, (int)arg[0], arg[1], arg[2], arg[3]);
 }
 
-PG_WAITING_CALL(readlink)
+PG_WAITING_CALL(readlink, struct dir_frame)
 {
 	return ask(call, waker, start_readlink);
 }
 
-PG_WAITING_CALL(readlinkat)
+PG_WAITING_CALL(readlinkat, struct dir_frame)
 {
 	return ask(call, waker, start_readlinkat);
 }
@@ -124,12 +124,12 @@ static int64_t start_mkdirat(struct dir_frame *frame, const uint64_t *arg)
 	return mkdir_at(frame, (int)arg[0], arg[1], arg[2]);
 }
 
-PG_WAITING_CALL(mkdir)
+PG_WAITING_CALL(mkdir, struct dir_frame)
 {
 	return ask(call, waker, start_mkdir);
 }
 
-PG_WAITING_CALL(mkdirat)
+PG_WAITING_CALL(mkdirat, struct dir_frame)
 {
 	return ask(call, waker, start_mkdirat);
 }
@@ -153,17 +153,17 @@ static int64_t start_unlinkat(struct dir_frame *frame, const uint64_t *arg)
 	return on_path(frame, PG_OP_UNLINKAT, (int)arg[0], arg[1], flags, 0);
 }
 
-PG_WAITING_CALL(rmdir)
+PG_WAITING_CALL(rmdir, struct dir_frame)
 {
 	return ask(call, waker, start_rmdir);
 }
 
-PG_WAITING_CALL(unlink)
+PG_WAITING_CALL(unlink, struct dir_frame)
 {
 	return ask(call, waker, start_unlink);
 }
 
-PG_WAITING_CALL(unlinkat)
+PG_WAITING_CALL(unlinkat, struct dir_frame)
 {
 	return ask(call, waker, start_unlinkat);
 }
@@ -191,12 +191,12 @@ static int64_t start_symlinkat(struct dir_frame *frame, const uint64_t *arg)
 	return symlink_at(frame, arg[0], (int)arg[1], arg[2]);
 }
 
-PG_WAITING_CALL(symlink)
+PG_WAITING_CALL(symlink, struct dir_frame)
 {
 	return ask(call, waker, start_symlink);
 }
 
-PG_WAITING_CALL(symlinkat)
+PG_WAITING_CALL(symlinkat, struct dir_frame)
 {
 	return ask(call, waker, start_symlinkat);
 }
@@ -238,17 +238,17 @@ static int64_t start_renameat2(struct dir_frame *frame, const uint64_t *arg)
 	return rename_at(frame, (int)arg[0], arg[1], (int)arg[2], arg[3], (uint32_t)arg[4]);
 }
 
-PG_WAITING_CALL(rename)
+PG_WAITING_CALL(rename, struct dir_frame)
 {
 	return ask(call, waker, start_rename);
 }
 
-PG_WAITING_CALL(renameat)
+PG_WAITING_CALL(renameat, struct dir_frame)
 {
 	return ask(call, waker, start_renameat);
 }
 
-PG_WAITING_CALL(renameat2)
+PG_WAITING_CALL(renameat2, struct dir_frame)
 {
 	return ask(call, waker, start_renameat2);
 }

@@ -67,7 +67,6 @@ bool pg_syscall_enter(struct pg_thread *thread)
 	call->entry = entry;
 	call->cleanup = NULL;
 	memcpy(call->arg, arg, sizeof(arg));
-	memset(call->frame, 0, sizeof(call->frame));
 	thread->in_syscall = true;
 	if (entry->poll(&call->async.future, &thread->task) == PG_PENDING) {
 		counters->pending++;

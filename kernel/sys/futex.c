@@ -326,7 +326,7 @@ struct futex_frame {
 };
 
 /* futex(word, operation, value, timeout or value2, word2, value3) */
-PG_WAITING_CALL(futex)
+PG_WAITING_CALL(futex, struct futex_frame)
 {
 	struct futex_frame *frame = PG_FRAME(call, struct futex_frame);
 	const uint64_t *arg = call->arg;

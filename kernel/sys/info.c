@@ -85,7 +85,7 @@ PG_CALL(sched_getaffinity)
 	return pg_user_write(arg[2], &mask, sizeof(mask)) ? -EFAULT : (int64_t)sizeof(mask);
 }
 
-PG_WAITING_CALL(sched_yield)
+PG_WAITING_CALL(sched_yield, struct pg_no_frame)
 {
 	PG_BEGIN(&call->async);
 	PG_YIELD(&call->async, waker);

@@ -193,52 +193,52 @@ PG_ASYNC static enum pg_poll transfer(struct pg_syscall *call, struct pg_task *w
 	PG_FINISH(call, frame->io.result);
 }
 
-PG_WAITING_CALL(read)
+PG_WAITING_CALL(read, struct io_frame)
 {
 	return transfer(call, waker, READ);
 }
 
-PG_WAITING_CALL(write)
+PG_WAITING_CALL(write, struct io_frame)
 {
 	return transfer(call, waker, WRITE);
 }
 
-PG_WAITING_CALL(pread64)
+PG_WAITING_CALL(pread64, struct io_frame)
 {
 	return transfer(call, waker, READ | AT);
 }
 
-PG_WAITING_CALL(pwrite64)
+PG_WAITING_CALL(pwrite64, struct io_frame)
 {
 	return transfer(call, waker, WRITE | AT);
 }
 
-PG_WAITING_CALL(readv)
+PG_WAITING_CALL(readv, struct io_frame)
 {
 	return transfer(call, waker, READ | VECTOR);
 }
 
-PG_WAITING_CALL(writev)
+PG_WAITING_CALL(writev, struct io_frame)
 {
 	return transfer(call, waker, WRITE | VECTOR);
 }
 
-PG_WAITING_CALL(preadv)
+PG_WAITING_CALL(preadv, struct io_frame)
 {
 	return transfer(call, waker, READ | VECTOR | AT);
 }
 
-PG_WAITING_CALL(pwritev)
+PG_WAITING_CALL(pwritev, struct io_frame)
 {
 	return transfer(call, waker, WRITE | VECTOR | AT);
 }
 
-PG_WAITING_CALL(preadv2)
+PG_WAITING_CALL(preadv2, struct io_frame)
 {
 	return transfer(call, waker, READ | VECTOR | AT | STREAM | FLAGS);
 }
 
-PG_WAITING_CALL(pwritev2)
+PG_WAITING_CALL(pwritev2, struct io_frame)
 {
 	return transfer(call, waker, WRITE | VECTOR | AT | STREAM | FLAGS);
 }

@@ -117,7 +117,7 @@ static int64_t finish(const struct pg_syscall *call, int64_t answer)
 	}
 }
 
-PG_WAITING_CALL(ioctl)
+PG_WAITING_CALL(ioctl, struct ioctl_frame)
 {
 	struct ioctl_frame *frame = PG_FRAME(call, struct ioctl_frame);
 	int64_t code;

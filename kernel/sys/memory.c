@@ -118,7 +118,7 @@ static int reserve(struct memory_frame *frame, uint64_t hint, uint64_t flags)
 }
 
 /* mmap(address, length, prot, flags, fd, offset): anonymous memory. */
-PG_WAITING_CALL(mmap)
+PG_WAITING_CALL(mmap, struct memory_frame)
 {
 	struct memory_frame *frame = PG_FRAME(call, struct memory_frame);
 	const uint64_t *arg = call->arg;
@@ -163,7 +163,7 @@ PG_WAITING_CALL(mmap)
 	PG_END(&call->async);
 }
 
-PG_WAITING_CALL(munmap)
+PG_WAITING_CALL(munmap, struct memory_frame)
 {
 	struct memory_frame *frame = PG_FRAME(call, struct memory_frame);
 
@@ -209,7 +209,7 @@ static int settle(uint64_t start, uint64_t length, uint32_t prot)
 	return result;
 }
 
-PG_WAITING_CALL(mprotect)
+PG_WAITING_CALL(mprotect, struct memory_frame)
 {
 	struct memory_frame *frame = PG_FRAME(call, struct memory_frame);
 
@@ -252,7 +252,7 @@ PG_WAITING_CALL(mprotect)
 	PG_END(&call->async);
 }
 
-PG_WAITING_CALL(madvise)
+PG_WAITING_CALL(madvise, struct memory_frame)
 {
 	struct memory_frame *frame = PG_FRAME(call, struct memory_frame);
 
@@ -273,7 +273,7 @@ PG_WAITING_CALL(madvise)
 }
 
 /* brk(address): the new end, or the old one if it can't be moved. */
-PG_WAITING_CALL(brk)
+PG_WAITING_CALL(brk, struct memory_frame)
 {
 	struct memory_frame *frame = PG_FRAME(call, struct memory_frame);
 

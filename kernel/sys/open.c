@@ -118,21 +118,21 @@ PG_ASYNC static enum pg_poll open_file(struct pg_syscall *call, struct pg_task *
 	PG_FINISH(call, install(frame));
 }
 
-PG_WAITING_CALL(open)
+PG_WAITING_CALL(open, struct open_frame)
 {
 	const uint64_t *arg = call->arg;
 
 	return open_file(call, waker, PG_AT_FDCWD, arg[0], arg[1], arg[2]);
 }
 
-PG_WAITING_CALL(openat)
+PG_WAITING_CALL(openat, struct open_frame)
 {
 	const uint64_t *arg = call->arg;
 
 	return open_file(call, waker, (int)arg[0], arg[1], arg[2], arg[3]);
 }
 
-PG_WAITING_CALL(creat)
+PG_WAITING_CALL(creat, struct open_frame)
 {
 	const uint64_t *arg = call->arg;
 
@@ -176,7 +176,7 @@ static bool start_close(struct pg_syscall *call, struct close_frame *frame, int6
 	return true;
 }
 
-PG_WAITING_CALL(close)
+PG_WAITING_CALL(close, struct close_frame)
 {
 	struct close_frame *frame = PG_FRAME(call, struct close_frame);
 	int64_t result;

@@ -199,7 +199,7 @@ static bool first_poll(const struct pg_syscall *call)
 	return !call->async.resume;
 }
 
-PG_WAITING_CALL(poll)
+PG_WAITING_CALL(poll, struct poll_frame)
 {
 	struct poll_frame *frame = PG_FRAME(call, struct poll_frame);
 	int32_t timeout = (int32_t)call->arg[2];
@@ -246,7 +246,7 @@ static void write_time_left(uint64_t address, uint64_t deadline)
 }
 
 /* No signal is ever delivered while this waits, so the mask has nothing to do. */
-PG_WAITING_CALL(ppoll)
+PG_WAITING_CALL(ppoll, struct poll_frame)
 {
 	struct poll_frame *frame = PG_FRAME(call, struct poll_frame);
 

@@ -28,7 +28,7 @@ static int64_t get_file(struct pg_syscall *call, struct position_frame *frame)
 	return 0;
 }
 
-PG_WAITING_CALL(lseek)
+PG_WAITING_CALL(lseek, struct position_frame)
 {
 	struct position_frame *frame = PG_FRAME(call, struct position_frame);
 	int64_t code;
@@ -64,17 +64,17 @@ PG_ASYNC static enum pg_poll sync_file(struct pg_syscall *call, struct pg_task *
 	PG_FINISH(call, frame->call.result);
 }
 
-PG_WAITING_CALL(fsync)
+PG_WAITING_CALL(fsync, struct position_frame)
 {
 	return sync_file(call, waker, 0);
 }
 
-PG_WAITING_CALL(fdatasync)
+PG_WAITING_CALL(fdatasync, struct position_frame)
 {
 	return sync_file(call, waker, 1);
 }
 
-PG_WAITING_CALL(ftruncate)
+PG_WAITING_CALL(ftruncate, struct position_frame)
 {
 	struct position_frame *frame = PG_FRAME(call, struct position_frame);
 	int64_t code;
@@ -133,7 +133,7 @@ static int64_t start_truncate(struct pg_syscall *call, struct truncate_frame *fr
 	return 0;
 }
 
-PG_WAITING_CALL(truncate)
+PG_WAITING_CALL(truncate, struct truncate_frame)
 {
 	struct truncate_frame *frame = PG_FRAME(call, struct truncate_frame);
 	int64_t code;

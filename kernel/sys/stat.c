@@ -125,19 +125,19 @@ PG_ASYNC static enum pg_poll look(struct pg_syscall *call, struct pg_task *waker
 			      : write_stat(to, &frame->statx));
 }
 
-PG_WAITING_CALL(stat)
+PG_WAITING_CALL(stat, struct stat_frame)
 {
 	return look(call, waker, PG_AT_FDCWD, call->arg[0], 0, PG_STATX_BASIC_STATS, call->arg[1],
 		    false);
 }
 
-PG_WAITING_CALL(lstat)
+PG_WAITING_CALL(lstat, struct stat_frame)
 {
 	return look(call, waker, PG_AT_FDCWD, call->arg[0], PG_AT_SYMLINK_NOFOLLOW,
 		    PG_STATX_BASIC_STATS, call->arg[1], false);
 }
 
-PG_WAITING_CALL(fstat)
+PG_WAITING_CALL(fstat, struct stat_frame)
 {
 	/* A null path: the descriptor itself. PG_AT_FDCWD is no descriptor here. */
 	int fd = (int)call->arg[0] < 0 ? -1 : (int)call->arg[0];
@@ -146,7 +146,7 @@ PG_WAITING_CALL(fstat)
 		    false);
 }
 
-PG_WAITING_CALL(newfstatat)
+PG_WAITING_CALL(newfstatat, struct stat_frame)
 {
 	const uint64_t *arg = call->arg;
 	uint64_t flags = (uint32_t)arg[3];
@@ -156,7 +156,7 @@ PG_WAITING_CALL(newfstatat)
 	return look(call, waker, (int)arg[0], arg[1], flags, PG_STATX_BASIC_STATS, arg[2], false);
 }
 
-PG_WAITING_CALL(statx)
+PG_WAITING_CALL(statx, struct stat_frame)
 {
 	const uint64_t *arg = call->arg;
 	uint64_t flags = (uint32_t)arg[2], mask = (uint32_t)arg[3];

@@ -10,7 +10,7 @@
  *
  *	struct fsync_frame { struct pg_file *file; struct pg_hypercall call; };
  *
- *	PG_WAITING_CALL(fsync)
+ *	PG_WAITING_CALL(fsync, struct fsync_frame)
  *	{
  *		struct fsync_frame *frame = PG_FRAME(call, struct fsync_frame);
  *
@@ -39,6 +39,7 @@
 #include "core/container.h"
 #include "core/hypercall.h"
 #include "lib/errno.h"
+#include "lib/string.h"
 #include "thread/thread.h"
 
 struct pg_syscall_entry {
@@ -52,17 +53,25 @@ struct pg_syscall_entry {
 
 extern const struct pg_syscall_entry pg_syscall_table[PG_SYSCALLS];
 
-#define PG_CALL(name) \
-	int64_t pg_sys_##name(struct pg_thread *thread, const uint64_t *arg); \
+#define PG_CALL(name)                                                                              \
+	int64_t pg_sys_##name(struct pg_thread *thread, const uint64_t *arg);                      \
 	int64_t pg_sys_##name(struct pg_thread *thread, const uint64_t *arg)
 
-#define PG_WAITING_CALL(name)                                                                      \
+/* For calls that keep nothing while they wait. */
+struct pg_no_frame {
+};
+
+#define PG_WAITING_CALL(name, frame_type)                                                          \
 	enum pg_poll pg_sys_##name(struct pg_future *future, struct pg_task *waker);               \
 	PG_ASYNC static enum pg_poll name##_poll(struct pg_syscall *call, struct pg_task *waker);  \
 	enum pg_poll pg_sys_##name(struct pg_future *future, struct pg_task *waker)                \
 	{                                                                                          \
-		return name##_poll(pg_container_of(future, struct pg_syscall, async.future),       \
-				   waker);                                                         \
+		struct pg_syscall *call =                                                          \
+			pg_container_of(future, struct pg_syscall, async.future);                  \
+                                                                                                   \
+		if (!call->async.resume) /* the first poll */                                      \
+			memset(call->frame, 0, sizeof(frame_type));                                \
+		return name##_poll(call, waker);                                                   \
 	}                                                                                          \
 	PG_ASYNC static enum pg_poll name##_poll(struct pg_syscall *call, struct pg_task *waker)
 

@@ -148,7 +148,7 @@ static int64_t prepare(struct pg_sleep *sleep, uint64_t clock, uint64_t flags, u
 	return 1;
 }
 
-PG_WAITING_CALL(nanosleep)
+PG_WAITING_CALL(nanosleep, struct sleep_frame)
 {
 	struct sleep_frame *frame = PG_FRAME(call, struct sleep_frame);
 
@@ -160,7 +160,7 @@ PG_WAITING_CALL(nanosleep)
 	PG_FINISH(call, 0);
 }
 
-PG_WAITING_CALL(clock_nanosleep)
+PG_WAITING_CALL(clock_nanosleep, struct sleep_frame)
 {
 	struct sleep_frame *frame = PG_FRAME(call, struct sleep_frame);
 

@@ -47,7 +47,7 @@ struct pg_syscall {
 	const struct pg_syscall_entry *entry;
 	uint64_t arg[6];
 	int64_t result;
-	void (*cleanup)(struct pg_syscall *call); /* see sys/syscall.h, or NULL       */
+	void (*cleanup)(struct pg_syscall *call);     /* see sys/syscall.h, or NULL       */
 	_Alignas(16) uint8_t frame[PG_SYSCALL_FRAME]; /* the handler's, zero at first */
 };
 

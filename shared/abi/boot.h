@@ -35,7 +35,7 @@ struct pg_boot {
 	uint64_t magic;
 	uint32_t abi_major, abi_minor;
 	uint32_t vcpus;
-	uint32_t flags; /* PG_BOOT_* */
+	uint32_t reserved; /* 0 */
 	struct pg_clock clock;
 
 	uint64_t image_base;             /* load bias (0 for a static image)            */

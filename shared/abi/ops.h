@@ -14,6 +14,12 @@
  * PG_PATH_MAX bytes, no zero byte inside. They name what the user has mapped,
  * and never lead out of it.
  *
+ * Completions: each entry gets exactly one, whatever becomes of it: a replaced DEADLINE
+ * -ECANCELED, a cancelled operation its result or -ECANCELED, a CANCEL its own.
+ *
+ * Busy memory: UNMAP, and PROTECT to executable, of memory that an operation under way
+ * uses give -EBUSY: wait for that operation, or cancel it, and ask again.
+ *
  * Handles: small non-negative integers given out by PG_OP_OPENAT. 0, 1 and 2
  * are the console: the loader's standard input, output and error.
  *
@@ -49,7 +55,7 @@
 	X(13, RENAMEAT, "old path, length, new path, length, RENAME_* flags -> 0")                 \
 	X(14, READLINKAT, "path, length, buffer, length -> bytes")                                 \
 	X(15, FACCESSAT, "path, length, mode, flags -> 0")                                         \
-	X(16, LSEEK, "handle, offset, whence -> position (for SEEK_DATA/HOLE/END)")                \
+	X(16, LSEEK, "handle, offset, SEEK_* -> position")                                         \
 	X(17, POLL, "handle, POLL* events -> events")                                              \
 	X(18, DEADLINE, "CLOCK_MONOTONIC ns -> 0 when reached; replaces the vCPU's last one")      \
 	X(19, CANCEL, "user_data of an operation of this vCPU -> 0, -ENOENT or -EALREADY")         \

@@ -10,6 +10,9 @@
 #include "options.h"
 #include "report.h"
 
+/* Sent to the stopper's thread alone: the VM has ended by itself. */
+#define SIGNAL_DONE (SIGRTMIN + 6)
+
 /* Signals that stop the VM, taken by a thread of their own. */
 struct stopper {
 	sigset_t signals;
@@ -21,9 +24,11 @@ struct stopper {
 static void *wait_for_signal(void *context)
 {
 	struct stopper *stopper = context;
+	sigset_t wanted = stopper->signals;
 	int number;
 
-	if (sigwait(&stopper->signals, &number))
+	(void)sigaddset(&wanted, SIGNAL_DONE);
+	if (sigwait(&wanted, &number) || number == SIGNAL_DONE)
 		return NULL;
 	/* Relaxed: read after this thread was joined. */
 	atomic_store_explicit(&stopper->received, number, memory_order_relaxed);
@@ -47,6 +52,11 @@ static void stopper_block(struct stopper *stopper)
 			(void)sigaddset(&stopper->signals, numbers[i]);
 	}
 	(void)pthread_sigmask(SIG_BLOCK, &stopper->signals, NULL);
+
+	sigset_t done;
+	(void)sigemptyset(&done);
+	(void)sigaddset(&done, SIGNAL_DONE);
+	(void)pthread_sigmask(SIG_BLOCK, &done, NULL);
 }
 
 static void complain(const char *text)
@@ -145,7 +155,7 @@ static int run(uhyve_vm *vm, const struct options *options, struct stopper *stop
 	}
 	code = uhyve_vm_run(vm, &result, &error);
 	/* In sigwait(), or on its way out: it must not touch the VM any more. */
-	(void)pthread_cancel(stopper->thread);
+	(void)pthread_kill(stopper->thread, SIGNAL_DONE);
 	(void)pthread_join(stopper->thread, NULL);
 	if (code) {
 		complain(error.text);
@@ -166,12 +176,14 @@ static int host_info(void)
 	struct uhyve_error error = { 0 };
 	char text[8192];
 
-	if (uhyve_host_info(text, sizeof(text), &error)) {
-		complain(error.text);
-		return EXIT_LOADER;
-	}
+	int result = uhyve_host_info(text, sizeof(text), &error);
 	fputs(text, stdout);
-	return fflush(stdout) ? EXIT_LOADER : EXIT_SUCCESS;
+	if (fflush(stdout))
+		return EXIT_LOADER;
+	if (!result)
+		return EXIT_SUCCESS;
+	complain(error.text);
+	return EXIT_LOADER;
 }
 
 /* Make the VM and run it. The image decides between the exit statuses. */

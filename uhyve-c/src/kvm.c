@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ static const struct {
 	{ KVM_CAP_XCRS, true, "xcrs", "vector registers" },
 	{ KVM_CAP_IMMEDIATE_EXIT, true, "immediate-exit", "stopping vCPUs" },
 	{ KVM_CAP_GET_TSC_KHZ, true, "tsc-khz", "the guest's clock" },
+	{ KVM_CAP_VCPU_ATTRIBUTES, false, "vcpu-attributes", "one TSC for guest and host" },
 };
 
 static const struct kvm_cpuid_entry2 *find(const struct uhyve_kvm *kvm, uint32_t function,
@@ -201,6 +203,20 @@ static int open_device(struct uhyve_error *error)
 	}
 }
 
+static int check_capabilities(const struct uhyve_kvm *kvm, struct uhyve_error *error)
+{
+	if (ioctl(kvm->fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+		return uhyve_fail(error, -ENOTSUP, "/dev/kvm speaks an unknown KVM API version");
+	for (unsigned i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++) {
+		if (capabilities[i].required &&
+		    ioctl(kvm->fd, KVM_CHECK_EXTENSION, capabilities[i].capability) <= 0)
+			return uhyve_fail(error, -ENOTSUP,
+					  "this host's KVM lacks '%s', needed for %s",
+					  capabilities[i].name, capabilities[i].use);
+	}
+	return 0;
+}
+
 int uhyve_kvm_open(struct uhyve_kvm *kvm, struct uhyve_error *error)
 {
 	int result;
@@ -208,18 +224,9 @@ int uhyve_kvm_open(struct uhyve_kvm *kvm, struct uhyve_error *error)
 	*kvm = (struct uhyve_kvm){ .fd = open_device(error) };
 	if (kvm->fd < 0)
 		return kvm->fd;
-	if (ioctl(kvm->fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) {
-		result = uhyve_fail(error, -ENOTSUP, "/dev/kvm speaks an unknown KVM API version");
+	result = check_capabilities(kvm, error);
+	if (result)
 		goto fail;
-	}
-	for (unsigned i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++) {
-		if (!capabilities[i].required ||
-		    ioctl(kvm->fd, KVM_CHECK_EXTENSION, capabilities[i].capability) > 0)
-			continue;
-		result = uhyve_fail(error, -ENOTSUP, "this host's KVM lacks '%s', needed for %s",
-				    capabilities[i].name, capabilities[i].use);
-		goto fail;
-	}
 
 	int run_size = ioctl(kvm->fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (run_size <= 0) {
@@ -243,9 +250,11 @@ int uhyve_kvm_probe(struct uhyve_kvm *kvm, struct uhyve_error *error)
 	if (!kvm->cpuid)
 		return uhyve_fail(error, -ENOMEM, "not enough memory for CPUID");
 	kvm->cpuid->nent = CPUID_ENTRIES;
-	if (ioctl(kvm->fd, KVM_GET_SUPPORTED_CPUID, kvm->cpuid))
+	if (ioctl(kvm->fd, KVM_GET_SUPPORTED_CPUID, kvm->cpuid)) {
+		kvm->cpuid->nent = 0;
 		return uhyve_fail(error, -errno, "KVM does not tell its CPUID: %s",
 				  strerror(errno));
+	}
 	return probe_cpu(kvm, error);
 }
 
@@ -276,35 +285,82 @@ static const char *host_kind(void)
 	return "unknown";
 }
 
-int uhyve_host_info(char *text, unsigned size, struct uhyve_error *error)
-{
-	struct uhyve_kvm kvm;
-	unsigned used = 0;
-	int result = uhyve_kvm_open(&kvm, error);
+/* Text that grows; what does not fit is cut off. */
+struct text {
+	char *at;
+	size_t left; /* with the terminating zero */
+};
 
-	if (result)
-		return result;
-	result = uhyve_kvm_probe(&kvm, error);
-	if (result) {
-		uhyve_kvm_close(&kvm);
-		return result;
+__attribute__((format(printf, 2, 3))) static void add(struct text *text, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	int length = vsnprintf(text->at, text->left, format, args);
+	va_end(args);
+	if (length > 0) {
+		size_t used = (size_t)length < text->left ? (size_t)length : text->left - 1;
+
+		text->at += used;
+		text->left -= used;
 	}
-#define ADD(...)                                                                                   \
-	do {                                                                                       \
-		int n = snprintf(text + used, size - used, __VA_ARGS__);                           \
-		if (n > 0)                                                                         \
-			used += (unsigned)n < size - used ? (unsigned)n : size - used - 1;         \
-	} while (0)
-	ADD("kind: %s\n", host_kind());
+}
+
+static void add_feature(struct text *text, const char *name, bool there, bool required,
+			const char *use)
+{
+	add(text, "%s: %s (%s, for %s)\n", name, there ? "yes" : "no",
+	    required ? "required" : "optional", use);
+}
+
+static bool has_ecx(const struct uhyve_kvm *kvm, uint32_t bit)
+{
+	const struct kvm_cpuid_entry2 *features = find(kvm, 1, 0);
+
+	return features && features->ecx & bit;
+}
+
+static bool has_ebx7(const struct uhyve_kvm *kvm, uint32_t bit)
+{
+	const struct kvm_cpuid_entry2 *features = find(kvm, 7, 0);
+
+	return features && features->ebx & bit;
+}
+
+/* All of it even where something is missing: that is what one wants to know then. */
+int uhyve_host_info(char *buffer, unsigned size, struct uhyve_error *error)
+{
+	struct uhyve_kvm kvm = { .fd = -1 };
+	struct text text = { buffer, size };
+
+	if (!size)
+		return uhyve_fail(error, -EINVAL, "no room for the host's information");
+	*buffer = '\0';
+	kvm.fd = open_device(error);
+	if (kvm.fd < 0)
+		return kvm.fd;
+	int result = check_capabilities(&kvm, error);
+	int probed = uhyve_kvm_probe(&kvm, error);
+
+	add(&text, "kind: %s\n", host_kind());
 	for (unsigned i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++)
-		ADD("%s: %s (%s, for %s)\n", capabilities[i].name,
-		    ioctl(kvm.fd, KVM_CHECK_EXTENSION, capabilities[i].capability) > 0 ? "yes"
-										       : "no",
-		    capabilities[i].required ? "required" : "optional", capabilities[i].use);
-	ADD("xcr0: 0x%llx\n", (unsigned long long)kvm.xcr0);
-	ADD("xsave: %u bytes, %s\n", kvm.xsave_size, kvm.xsavec ? "XSAVEC" : "XSAVE");
-	ADD("vcpus: %d at most\n", ioctl(kvm.fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS));
-#undef ADD
+		add_feature(&text, capabilities[i].name,
+			    ioctl(kvm.fd, KVM_CHECK_EXTENSION, capabilities[i].capability) > 0,
+			    capabilities[i].required, capabilities[i].use);
+	if (kvm.cpuid) {
+		add_feature(&text, "cpu-xsave", has_ecx(&kvm, bit_XSAVE), true,
+			    "switching threads' vector registers");
+		add_feature(&text, "cpu-fsgsbase", has_ebx7(&kvm, bit_FSGSBASE), true,
+			    "thread-local storage");
+	}
+	if (!probed) {
+		add_feature(&text, "cpu-xsavec", kvm.xsavec, false, "saving less of them");
+		add_feature(&text, "cpu-xgetbv1", kvm.xgetbv1, false, "saving only those in use");
+		add(&text, "xcr0: 0x%llx\n", (unsigned long long)kvm.xcr0);
+		add(&text, "xsave: %u bytes, %s\n", kvm.xsave_size,
+		    kvm.xsavec ? "XSAVEC" : "XSAVE");
+	}
+	add(&text, "vcpus: %d at most\n", ioctl(kvm.fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS));
 	uhyve_kvm_close(&kvm);
-	return 0;
+	return result ? result : probed;
 }

@@ -10,7 +10,7 @@
  *
  * Flushing. Adding or widening a mapping needs none: a processor that meets the
  * old entry faults, and the fault re-reads the tables. Removing or narrowing one does:
- * see uhyve_mmu_flush in mmu.c for how that is done from outside the guest.
+ * see "flushing" in mmu.c for how that is done from outside the guest.
  *
  * Threads: calls that change tables are made by one thread at a time (before the
  * vCPUs run: the creator; afterwards: the engine). uhyve_mmu_buffer() and

@@ -17,8 +17,9 @@
  * them must not be used by two threads at the same time, but for uhyve_vm_stop() and
  * uhyve_vm_stats(), which any thread may call while uhyve_vm_run() is under way.
  *
- * Signals: a VM's threads use UHYVE_SIGNAL to leave guest mode. The library installs
- * an empty handler for it if it has none; all other signals are blocked on its threads.
+ * Signals: a VM's threads use UHYVE_SIGNAL to leave guest mode, and the highest real-time
+ * signal that has no handler yet to leave system calls that wait. The library installs empty
+ * handlers for them; all other signals are blocked on its threads.
  */
 #ifndef UHYVE_C_UHYVE_H
 #define UHYVE_C_UHYVE_H
@@ -159,7 +160,8 @@ const char *uhyve_version(void);
 
 /*
  * What this host's KVM offers, for --host-info: one "name: value" per line into
- * `text`. 0, or a negative errno when /dev/kvm can't be used.
+ * `text`. 0, or a negative errno when /dev/kvm can't be used, or lacks something; in the
+ * latter case `text` is filled in all the same.
  */
 int uhyve_host_info(char *text, unsigned size, struct uhyve_error *error);
 
