@@ -17,7 +17,7 @@
 #define LIST(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
 #define SPIN_NONE  (-1)
-#define SPIN_LARGE 20000000 /* ns: longer than any pause of a test that means to spin */
+#define SPIN_LARGE 5000000 /* ns: longer than any pause of a test that means to spin */
 
 /* What to run. Zero means: the default. */
 struct guest {

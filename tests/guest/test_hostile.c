@@ -306,8 +306,10 @@ Test(hostile, beside_a_good_one)
 	cr_assert(guest_wait_output(running, "running", 5000));
 	attack(&plain, "completions_not_taken", &bad);
 	cr_expect_eq(bad.result.end, UHYVE_FAILED);
+	outcome_free(&bad);
 	attack(&plain, "nub_control", &bad);
 	cr_expect_eq(bad.result.end, UHYVE_FAILED);
+	outcome_free(&bad);
 	guest_stop(running);
 	guest_finish(running, &good);
 	cr_assert_eq(good.result.end, UHYVE_STOPPED);
