@@ -3,6 +3,7 @@
 #define PROBE_EVERY 16 /* waits                                 */
 #define WEIGHT      8  /* a new wait counts for an eighth       */
 #define MARGIN      4  /* spin this many times the expected wait */
+#define FAR         8  /* caps: waits from here on are worth a sleep */
 
 uint64_t pg_adaptive_budget(struct pg_adaptive *adaptive, uint64_t cap, uint64_t known)
 {
@@ -14,7 +15,7 @@ uint64_t pg_adaptive_budget(struct pg_adaptive *adaptive, uint64_t cap, uint64_t
 		return known;
 	if (adaptive->waits % PROBE_EVERY == 0)
 		return cap;
-	if (adaptive->average >= cap)
+	if (adaptive->average / FAR >= cap)
 		return 0;
 	if (adaptive->average > cap / MARGIN)
 		return cap;
@@ -26,7 +27,7 @@ uint64_t pg_adaptive_budget(struct pg_adaptive *adaptive, uint64_t cap, uint64_t
 void pg_adaptive_observe(struct pg_adaptive *adaptive, uint64_t cap, uint64_t waited)
 {
 	/* Written so that no cap overflows. */
-	uint64_t most = cap > UINT64_MAX / 2 ? UINT64_MAX : 2 * cap;
+	uint64_t most = cap > UINT64_MAX / (2 * FAR) ? UINT64_MAX : 2 * FAR * cap;
 
 	if (waited > most)
 		waited = most;

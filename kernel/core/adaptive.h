@@ -3,13 +3,15 @@
  *
  * Spinning is cheaper than sleeping for waits shorter than the price of going to
  * sleep and being woken up: the cap. So we predict the next wait by an
- * exponentially weighted average of the last ones, and spin only if it is below the
- * cap; then for a few times the prediction, since waits vary.
+ * exponentially weighted average of the last ones, and spin for a few times the
+ * prediction, since waits vary, but no longer than the cap.
  *
- * A wait that was slept through includes the wake-up itself, so it looks longer than
- * it would have been. So that this does not keep us asleep for ever, every sixteenth
- * wait is spun through to the cap whatever the prediction says, and long waits count
- * as twice the cap at most: a few short ones bring the prediction down again.
+ * A wait that was slept through includes the wake-up itself, and that of the other
+ * side if it slept as well, so it looks several caps longer than it would have been.
+ * Only a prediction of eight caps therefore means: sleep at once. So that this does not
+ * keep us asleep for ever, every sixteenth wait is spun through to the cap whatever
+ * the prediction says, and no wait counts as more than sixteen caps: a few short
+ * ones bring the prediction down again.
  *
  * Pure: time goes in and comes out as nanoseconds. Either side of the ring may use it.
  */

@@ -35,7 +35,7 @@ static const struct argp_option table[] = {
 	{ "host-info", KEY_HOST_INFO, NULL, 0, "Tell what this host's KVM offers, and exit", 2 },
 	{ NULL, 0, NULL, 0, "Tuning:", 3 },
 	{ "spin", KEY_SPIN, "USEC", 0,
-	  "Look for work at most this long before sleeping (default 50; 0: sleep at once)", 3 },
+	  "Look for work at most this long before sleeping (default 100; 0: sleep at once)", 3 },
 	{ "backend", KEY_BACKEND, "NAME", 0,
 	  "How slow operations are carried out: auto, io_uring or threads", 3 },
 	{ NULL, 0, NULL, 0, "This help:", -1 },

@@ -405,20 +405,22 @@ static void wait_for_events(struct uhyve_engine *engine, uint64_t now)
 }
 
 /*
- * How long to spin next time. Work that came within spin_ns of idleness would have been
- * met by spinning: then longer. Otherwise spinning is waste: half as long.
+ * How long to spin next time. An idle time that was slept through includes the wake-up, and
+ * what the other side lost by parking meanwhile: several budgets long though the work
+ * itself was near. So only clearly longer idleness counts as a reason to spin less, and
+ * never not at all: two sides that both sleep at once would keep each other asleep.
  */
+#define FAR   8 /* budgets                                                 */
+#define LEAST 8 /* the smallest budget is this part of the largest          */
+
 static void adapt(struct uhyve_engine *engine, uint64_t idle_ns)
 {
 	uint64_t most = engine->config.spin_ns;
 
-	if (idle_ns > most) {
-		engine->spin_budget /= 2;
-		return;
-	}
-	engine->spin_budget = engine->spin_budget * 2 + most / 16;
-	if (engine->spin_budget > most)
+	if (idle_ns <= FAR * most)
 		engine->spin_budget = most;
+	else if (engine->spin_budget > most / LEAST)
+		engine->spin_budget /= 2;
 }
 
 static void go_to_sleep(struct uhyve_engine *engine, uint64_t now)

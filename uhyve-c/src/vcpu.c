@@ -273,15 +273,20 @@ static bool handle_mmio(struct uhyve_vcpu *vcpu)
 	uint32_t value;
 
 	count(&vcpu->exits_mmio);
-	if (run->mmio.phys_addr == PG_GPA_DEVICE + PG_DEV_CONTROL && run->mmio.is_write &&
-	    run->mmio.len == sizeof(value)) {
-		memcpy(&value, run->mmio.data, sizeof(value));
+	uint64_t offset = run->mmio.phys_addr - PG_GPA_DEVICE; /* huge if below */
+
+	if (!run->mmio.is_write) {
+		memset(run->mmio.data, 0xff, sizeof(run->mmio.data)); /* nothing to read there */
+		return true;
+	}
+	if (offset >= PG_PAGE_SIZE || run->mmio.len != sizeof(value))
+		return true;
+	memcpy(&value, run->mmio.data, sizeof(value));
+	if (offset == PG_DEV_CONTROL) {
 		vcpu->leave(vcpu, UHYVE_LEAVE_CONTROL, value, NULL);
 		return false;
 	}
-	/* Other registers of the page are eventfds, or nothing: reads give ones. */
-	if (!run->mmio.is_write)
-		memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
+	vcpu->device(vcpu, offset);
 	return true;
 }
 

@@ -34,6 +34,8 @@ struct uhyve_vcpu {
 	/* Written by the vCPU's thread, read by anyone (relaxed). */
 	_Atomic uint64_t exits_mmio, exits_signal, exits_other;
 
+	/* Called on the vCPU's thread: a 32-bit write to the device page, at `offset`. */
+	void (*device)(struct uhyve_vcpu *vcpu, uint64_t offset);
 	/* Called on the vCPU's thread; the loop ends afterwards. */
 	void (*leave)(struct uhyve_vcpu *vcpu, enum uhyve_leave why, uint32_t value,
 		      const char *text);

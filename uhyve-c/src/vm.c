@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,10 +51,11 @@ struct uhyve_vm {
 	int vm_fd;
 	int doorbell_fd;
 	int kick_fds[UHYVE_VCPUS_MAX];
-	struct uhyve_vcpu *vcpus; /* owned array of config->vcpus          */
-	struct pg_vcpu **shared;  /* each vCPU's block; owned array        */
-	struct uhyve_port *ports; /* owned array                           */
-	struct pg_boot *boot;     /* in guest memory                       */
+	struct uhyve_vcpu *vcpus;      /* owned array of config->vcpus          */
+	struct pg_vcpu **shared;       /* each vCPU's block; owned array        */
+	struct uhyve_port *ports;      /* owned array                           */
+	struct pg_boot *boot;          /* in guest memory                       */
+	_Atomic unsigned device_exits; /* writes to eventfd registers       */
 	struct uhyve_engine *engine;
 	struct uhyve_engine_stats engine_stats; /* outlives the engine          */
 
@@ -203,6 +205,16 @@ static int load_segment(struct uhyve_vm *vm, const struct uhyve_segment *segment
 	return 0;
 }
 
+/* On one CPU, who spins keeps the other side from doing what it waits for. */
+static uint64_t spin_ns(const struct uhyve_config *config)
+{
+	cpu_set_t cpus;
+
+	if (!sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) == 1)
+		return 0;
+	return config->spin_ns;
+}
+
 /* The boot block: structure, then all strings. */
 static int write_boot(struct uhyve_vm *vm, char *const argv[], struct uhyve_error *error)
 {
@@ -249,7 +261,7 @@ static int write_boot(struct uhyve_vm *vm, char *const argv[], struct uhyve_erro
 		.heap = PG_VA_KHEAP,
 		.heap_size = vm->mmu.frames * PG_PAGE_SIZE / 8 & ~(LARGE_PAGE - 1),
 		.ram_size = vm->memory.size,
-		.spin_ns = config->spin_ns,
+		.spin_ns = spin_ns(config),
 		.argc = argc,
 		.envc = (uint32_t)config->env_count,
 		.strings = (uint32_t)used,
@@ -354,14 +366,47 @@ static int create_vm(struct uhyve_vm *vm, struct uhyve_error *error)
 	return 0;
 }
 
-/* A write to `offset` of the device page signals `fd`. */
-static int bind_doorbell(struct uhyve_vm *vm, int fd, uint64_t offset, struct uhyve_error *error)
-{
-	struct kvm_ioeventfd bind = { .addr = PG_GPA_DEVICE + offset, .len = 4, .fd = fd };
+/*
+ * Doorbells and kicks are eventfds. At first a write to their registers leaves to the vCPU's
+ * thread, which signals the eventfd; after some of these KVM is asked to do that itself. Not
+ * from the start: destroying a VM waits for a grace period of the host's (10-15 ms) if
+ * KVM_IOEVENTFD was called shortly before, and many a program is done sooner.
+ */
+#define BIND_AFTER 64 /* exits, of all vCPUs                                */
 
-	if (ioctl(vm->vm_fd, KVM_IOEVENTFD, &bind))
-		return kvm_fail(error, "bind a doorbell");
-	return 0;
+static void bind_registers(struct uhyve_vm *vm)
+{
+	struct kvm_ioeventfd bind = { .addr = PG_GPA_DEVICE + PG_DEV_DOORBELL,
+				      .len = 4,
+				      .fd = vm->doorbell_fd };
+
+	/* Where it fails, the exits go on: slower, but right. */
+	(void)ioctl(vm->vm_fd, KVM_IOEVENTFD, &bind);
+	for (unsigned i = 0; vm->config->vcpus > 1 && i < vm->config->vcpus; i++) {
+		bind.addr = PG_GPA_DEVICE + PG_DEV_KICK + 8ull * i;
+		bind.fd = vm->kick_fds[i];
+		(void)ioctl(vm->vm_fd, KVM_IOEVENTFD, &bind);
+	}
+}
+
+/* The guest wrote to a register that is not bound. On that vCPU's thread. */
+static void device_written(struct uhyve_vcpu *vcpu, uint64_t offset)
+{
+	struct uhyve_vm *vm = vcpu->context;
+	uint64_t target = (offset - PG_DEV_KICK) / 8, one = 1;
+	int fd = -1;
+
+	if (offset == PG_DEV_DOORBELL)
+		fd = vm->doorbell_fd;
+	else if (offset >= PG_DEV_KICK && offset % 8 == 0 && target < vm->config->vcpus)
+		fd = vm->kick_fds[target];
+	if (fd < 0)
+		return;
+	/* A full counter fails: then it is signalled already. */
+	ssize_t ignored = write(fd, &one, sizeof(one));
+	(void)ignored;
+	if (atomic_fetch_add(&vm->device_exits, 1) + 1 == BIND_AFTER)
+		bind_registers(vm);
 }
 
 /*
@@ -390,9 +435,6 @@ static int connect_events(struct uhyve_vm *vm, struct uhyve_error *error)
 	}
 	if (ioctl(vm->vm_fd, KVM_SET_GSI_ROUTING, &routing))
 		return kvm_fail(error, "route interrupts");
-	int result = bind_doorbell(vm, vm->doorbell_fd, PG_DEV_DOORBELL, error);
-	if (result)
-		return result;
 	for (unsigned i = 0; i < count; i++) {
 		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = GSI_WAKE + i };
@@ -403,9 +445,6 @@ static int connect_events(struct uhyve_vm *vm, struct uhyve_error *error)
 		vm->kick_fds[i] = vm->ports[i].kick_fd = fd;
 		if (ioctl(vm->vm_fd, KVM_IRQFD, &irqfd))
 			return kvm_fail(error, "bind a wake interrupt");
-		/* Each binding costs a grace period of the host: none that nobody can use. */
-		if (count > 1 && (result = bind_doorbell(vm, fd, PG_DEV_KICK + 8 * i, error)))
-			return result;
 	}
 	return 0;
 }
@@ -421,6 +460,7 @@ static int create_vcpus(struct uhyve_vm *vm, const struct uhyve_nub *nubs,
 		if (result)
 			return result;
 		vcpu->leave = vcpu_left;
+		vcpu->device = device_written;
 		vcpu->context = vm;
 	}
 	uint64_t khz = uhyve_vcpu_tsc_khz(&vm->vcpus[0]);
@@ -605,7 +645,7 @@ static int start(struct uhyve_vm *vm, struct uhyve_error *error)
 		.doorbell_fd = vm->doorbell_fd,
 		.console = { vm->config->console[0], vm->config->console[1],
 			     vm->config->console[2] },
-		.spin_ns = vm->config->spin_ns,
+		.spin_ns = spin_ns(vm->config),
 		.backend = vm->config->backend,
 		.violation = ring_violated,
 		.tick = tick,

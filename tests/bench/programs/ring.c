@@ -89,11 +89,18 @@ static uint64_t median(uint64_t *samples, unsigned count)
 static void submit(enum pg_op op, int32_t handle, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
 	const struct pg_sqe entry = { .op = op, .handle = handle, .arg = { a, b, c, d } };
+	static uint32_t rung_for; /* the tail for which the doorbell was rung last */
+	uint32_t tail = atomic_load(&vcpu->ring.sq_tail);
 
 	while (pg_sq_full(&vcpu->ring))
 		__builtin_ia32_pause();
-	if (pg_sq_push(&vcpu->ring, sq, &entry))
-		device_write(PG_DEV_DOORBELL, 1);
+	if (!pg_sq_push(&vcpu->ring, sq, &entry))
+		return;
+	/* As the kernel does: none while the loader is on its way because of the last one. */
+	if ((int32_t)(atomic_load(&vcpu->ring.sq_head) - rung_for) < 0)
+		return;
+	rung_for = tail + 1;
+	device_write(PG_DEV_DOORBELL, 1);
 }
 
 static int64_t await(void)

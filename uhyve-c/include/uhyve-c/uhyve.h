@@ -40,7 +40,7 @@ extern "C" {
 #define UHYVE_MEMORY_MIN     (8ull << 20)
 #define UHYVE_MEMORY_MAX     (1ull << 40)
 #define UHYVE_VCPUS_MAX      64
-#define UHYVE_SPIN_DEFAULT   50000 /* ns */
+#define UHYVE_SPIN_DEFAULT   100000 /* ns */
 
 /* What went wrong: a negative errno and a sentence without full stop. */
 struct uhyve_error {
@@ -82,7 +82,8 @@ void uhyve_config_set_console(uhyve_config *config, int in, int out, int err);
 /*
  * The longest time in nanoseconds that a vCPU with nothing to do, and the engine with
  * nothing to serve, look for work before they sleep. 0: sleep at once. The time used
- * adapts itself below this.
+ * adapts itself below this; on a single CPU, where spinning only keeps the other side from
+ * running, it is 0.
  */
 void uhyve_config_set_spin(uhyve_config *config, uint64_t nanoseconds);
 
