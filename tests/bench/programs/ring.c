@@ -67,6 +67,7 @@ static _Noreturn void end(int status)
 {
 	vcpu->exit_status = status;
 	vcpu->tsc_exit = tsc();
+	__asm__ volatile("" ::: "memory"); /* the loader reads both */
 	for (;;)
 		device_write(PG_DEV_CONTROL, PG_CTL_EXIT);
 }

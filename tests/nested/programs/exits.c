@@ -1,0 +1,201 @@
+/*
+ * What leaves the guest, and how often: an image without kernel and C library that does one
+ * thing COUNT times. Usage: exits WHAT COUNT, WHAT being the name in `things` below. Somebody
+ * else counts, from outside. Exit status 1: an operation failed, 2: bad usage.
+ */
+#include "abi/boot.h"
+#include "abi/layout.h"
+#include "abi/ops.h"
+#include "abi/vcpu.h"
+#include "abi/version.h"
+
+/* A register of the device page that means nothing: writes go to the loader and back. */
+#define DEV_NOTHING 0xc00
+
+_Noreturn void pg_entry(const struct pg_boot *boot, uint64_t index);
+
+static const struct {
+	uint32_t name_size, size, type;
+	char name[8];
+	struct pg_abi_note abi;
+} note __attribute__((section(".note.pagurus"), used, aligned(4))) = {
+	.name_size = sizeof(PG_NOTE_NAME),
+	.size = sizeof(struct pg_abi_note),
+	.type = PG_NOTE_ABI,
+	.name = PG_NOTE_NAME,
+	.abi = { PG_ABI_MAJOR, PG_ABI_MINOR },
+};
+
+static struct pg_vcpu *const vcpu = (struct pg_vcpu *)(PG_VA_VCPU + PG_VCPU_CTL);
+static struct pg_sqe *const sq = (struct pg_sqe *)(PG_VA_VCPU + PG_VCPU_SQ);
+static const struct pg_cqe *const cq = (const struct pg_cqe *)(PG_VA_VCPU + PG_VCPU_CQ);
+
+static void device_write(uint64_t offset, uint32_t value)
+{
+	*(volatile uint32_t *)(PG_VA_DEVICE + offset) = value;
+}
+
+static _Noreturn void end(int status)
+{
+	vcpu->exit_status = status;
+	/* The loader reads it: not a dead store, as the compiler may think. */
+	__asm__ volatile("" : : : "memory");
+	for (;;)
+		device_write(PG_DEV_CONTROL, PG_CTL_EXIT);
+}
+
+/* ---- the ring ---- */
+
+static void submit(enum pg_op op, uint64_t a, uint64_t b, uint64_t c)
+{
+	const struct pg_sqe entry = { .op = op, .handle = -1, .arg = { a, b, c } };
+
+	if (pg_sq_push(&vcpu->ring, sq, &entry))
+		device_write(PG_DEV_DOORBELL, 1);
+}
+
+static int64_t await(void)
+{
+	struct pg_cqe entry;
+
+	while (!pg_cq_pop(&vcpu->ring, cq, &entry))
+		__builtin_ia32_pause();
+	return entry.result;
+}
+
+/* As the kernel's executor and port do it. */
+static int64_t park_and_await(void)
+{
+	struct pg_cqe entry;
+
+	while (!pg_cq_pop(&vcpu->ring, cq, &entry)) {
+		pg_ring_park(&vcpu->ring);
+		if (atomic_load(&vcpu->ring.cq_tail) == atomic_load(&vcpu->ring.cq_head)) {
+			vcpu->idle = 1;
+			__asm__ volatile("int3" : : : "memory");
+			vcpu->idle = 0;
+			vcpu->pending = 0;
+		}
+		pg_ring_unpark(&vcpu->ring);
+	}
+	return entry.result;
+}
+
+static void expect(int64_t result)
+{
+	if (result != 0)
+		end(1);
+}
+
+static void call(enum pg_op op, uint64_t a, uint64_t b, uint64_t c)
+{
+	submit(op, a, b, c);
+	expect(await());
+}
+
+static void await_sleep(void)
+{
+	while (!atomic_load(&vcpu->ring.server_asleep))
+		__builtin_ia32_pause();
+}
+
+/* ---- things to do, each once per call ---- */
+
+static void nothing(uint64_t i)
+{
+	__asm__ volatile("");
+}
+
+/* A call to the host the synchronous way: the vCPU stops until the loader has answered. */
+static void mmio(uint64_t i)
+{
+	device_write(DEV_NOTHING, (uint32_t)i);
+}
+
+static void nop(uint64_t i)
+{
+	call(PG_OP_NOP, 0, 0, 0);
+}
+
+/* Run with --spin 0: the loader sleeps each time. */
+static void doorbell(uint64_t i)
+{
+	await_sleep();
+	call(PG_OP_NOP, 0, 0, 0);
+}
+
+/* With --spin 0, too: the loader sleeps, and so does the vCPU until the answer is there. */
+static void park(uint64_t i)
+{
+	await_sleep();
+	submit(PG_OP_NOP, 0, 0, 0);
+	expect(park_and_await());
+}
+
+static void map(uint64_t i)
+{
+	call(PG_OP_MAP, PG_VA_MMAP + i * PG_PAGE_SIZE, PG_PAGE_SIZE, PG_PROT_READ | PG_PROT_WRITE);
+}
+
+static void touch(uint64_t i)
+{
+	map(i);
+	*(volatile uint64_t *)(PG_VA_MMAP + i * PG_PAGE_SIZE) = i;
+}
+
+static void protect(uint64_t i)
+{
+	uint32_t prot = i % 2 ? PG_PROT_READ | PG_PROT_WRITE : PG_PROT_READ;
+
+	if (i == 0)
+		touch(0);
+	call(PG_OP_PROTECT, PG_VA_MMAP, PG_PAGE_SIZE, prot);
+	(void)*(volatile uint64_t *)PG_VA_MMAP;
+}
+
+static void unmap(uint64_t i)
+{
+	touch(i);
+	call(PG_OP_UNMAP, PG_VA_MMAP + i * PG_PAGE_SIZE, PG_PAGE_SIZE, 0);
+}
+
+static const struct {
+	char name[12];
+	void (*act)(uint64_t i);
+} things[] = {
+	{ "nothing", nothing },   { "mmio", mmio },       { "nop", nop },
+	{ "doorbell", doorbell }, { "park", park },       { "map", map },
+	{ "touch", touch },       { "protect", protect }, { "unmap", unmap },
+};
+
+static bool same(const char *a, const char *b)
+{
+	while (*a && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+_Noreturn void pg_entry(const struct pg_boot *boot, uint64_t index)
+{
+	const char *what = (const char *)boot + boot->strings, *text;
+	uint64_t count = 0;
+
+	if (boot->argc != 3)
+		end(2);
+	while (*what++) /* argv[0] */
+		;
+	for (text = what; *text++;)
+		;
+	for (; *text >= '0' && *text <= '9'; text++)
+		count = count * 10 + (uint64_t)(*text - '0');
+	for (unsigned i = 0; i < sizeof(things) / sizeof(things[0]); i++) {
+		if (!same(what, things[i].name))
+			continue;
+		for (uint64_t j = 0; j < count; j++)
+			things[i].act(j);
+		end(0);
+	}
+	end(2);
+}
