@@ -410,9 +410,8 @@ static void device_written(struct uhyve_vcpu *vcpu, uint64_t offset)
 }
 
 /*
- * Doorbells to the engine, and one eventfd per vCPU that is both ends of its wake
- * interrupt: the engine or another vCPU (through its doorbell) signals it, and KVM
- * delivers PG_VECTOR_WAKE; no thread of ours takes part.
+ * One eventfd wakes the engine, and one per vCPU is its wake interrupt: whoever signals it (the
+ * engine; another vCPU through its register), KVM delivers PG_VECTOR_WAKE.
  */
 static int connect_events(struct uhyve_vm *vm, struct uhyve_error *error)
 {

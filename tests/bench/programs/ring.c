@@ -2,11 +2,7 @@
  * The ring by itself: an image without kernel and C library, which talks to the loader on its
  * own. Usage: ring PATH, a file of FILE_PAGES pages at least. Prints as bench.h says.
  */
-#include "abi/boot.h"
-#include "abi/layout.h"
-#include "abi/ops.h"
-#include "abi/vcpu.h"
-#include "abi/version.h"
+#include "../../freestanding.h"
 
 #define PAGE       4096
 #define FILE_PAGES 256
@@ -15,24 +11,6 @@
 #define TRAPS      2000
 #define NAPS       51
 #define NAP_NS     300000 /* longer than the loader spins */
-
-_Noreturn void pg_entry(const struct pg_boot *boot, uint64_t index);
-
-static const struct {
-	uint32_t name_size, size, type;
-	char name[8];
-	struct pg_abi_note abi;
-} note __attribute__((section(".note.pagurus"), used, aligned(4))) = {
-	.name_size = sizeof(PG_NOTE_NAME),
-	.size = sizeof(struct pg_abi_note),
-	.type = PG_NOTE_ABI,
-	.name = PG_NOTE_NAME,
-	.abi = { PG_ABI_MAJOR, PG_ABI_MINOR },
-};
-
-static struct pg_vcpu *const vcpu = (struct pg_vcpu *)(PG_VA_VCPU + PG_VCPU_CTL);
-static struct pg_sqe *const sq = (struct pg_sqe *)(PG_VA_VCPU + PG_VCPU_SQ);
-static const struct pg_cqe *const cq = (const struct pg_cqe *)(PG_VA_VCPU + PG_VCPU_CQ);
 
 static const struct pg_clock *clock;
 static char buffers[DEPTH][PAGE];
@@ -56,20 +34,6 @@ static uint64_t ticks_to_ns(uint64_t ticks)
 static uint64_t now(void)
 {
 	return atomic_load(&clock->base_ns) + ticks_to_ns(tsc() - atomic_load(&clock->base_tsc));
-}
-
-static void device_write(uint64_t offset, uint32_t value)
-{
-	*(volatile uint32_t *)(PG_VA_DEVICE + offset) = value;
-}
-
-static _Noreturn void end(int status)
-{
-	vcpu->exit_status = status;
-	vcpu->tsc_exit = tsc();
-	__asm__ volatile("" ::: "memory"); /* the loader reads both */
-	for (;;)
-		device_write(PG_DEV_CONTROL, PG_CTL_EXIT);
 }
 
 static uint64_t median(uint64_t *samples, unsigned count)
@@ -102,33 +66,6 @@ static void submit(enum pg_op op, int32_t handle, uint64_t a, uint64_t b, uint64
 		return;
 	rung_for = tail + 1;
 	device_write(PG_DEV_DOORBELL, 1);
-}
-
-static int64_t await(void)
-{
-	struct pg_cqe entry;
-
-	while (!pg_cq_pop(&vcpu->ring, cq, &entry))
-		__builtin_ia32_pause();
-	return entry.result;
-}
-
-/* As the kernel's executor and port do it. */
-static int64_t park_and_await(void)
-{
-	struct pg_cqe entry;
-
-	while (!pg_cq_pop(&vcpu->ring, cq, &entry)) {
-		pg_ring_park(&vcpu->ring);
-		if (atomic_load(&vcpu->ring.cq_tail) == atomic_load(&vcpu->ring.cq_head)) {
-			vcpu->idle = 1;
-			__asm__ volatile("int3" : : : "memory");
-			vcpu->idle = 0;
-			vcpu->pending = 0;
-		}
-		pg_ring_unpark(&vcpu->ring);
-	}
-	return entry.result;
 }
 
 static void print(const char *text, uint64_t length)

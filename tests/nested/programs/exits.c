@@ -3,46 +3,10 @@
  * thing COUNT times. Usage: exits WHAT COUNT, WHAT being the name in `things` below. Somebody
  * else counts, from outside. Exit status 1: an operation failed, 2: bad usage.
  */
-#include "abi/boot.h"
-#include "abi/layout.h"
-#include "abi/ops.h"
-#include "abi/vcpu.h"
-#include "abi/version.h"
+#include "../../freestanding.h"
 
 /* A register of the device page that means nothing: writes go to the loader and back. */
 #define DEV_NOTHING 0xc00
-
-_Noreturn void pg_entry(const struct pg_boot *boot, uint64_t index);
-
-static const struct {
-	uint32_t name_size, size, type;
-	char name[8];
-	struct pg_abi_note abi;
-} note __attribute__((section(".note.pagurus"), used, aligned(4))) = {
-	.name_size = sizeof(PG_NOTE_NAME),
-	.size = sizeof(struct pg_abi_note),
-	.type = PG_NOTE_ABI,
-	.name = PG_NOTE_NAME,
-	.abi = { PG_ABI_MAJOR, PG_ABI_MINOR },
-};
-
-static struct pg_vcpu *const vcpu = (struct pg_vcpu *)(PG_VA_VCPU + PG_VCPU_CTL);
-static struct pg_sqe *const sq = (struct pg_sqe *)(PG_VA_VCPU + PG_VCPU_SQ);
-static const struct pg_cqe *const cq = (const struct pg_cqe *)(PG_VA_VCPU + PG_VCPU_CQ);
-
-static void device_write(uint64_t offset, uint32_t value)
-{
-	*(volatile uint32_t *)(PG_VA_DEVICE + offset) = value;
-}
-
-static _Noreturn void end(int status)
-{
-	vcpu->exit_status = status;
-	/* The loader reads it: not a dead store, as the compiler may think. */
-	__asm__ volatile("" : : : "memory");
-	for (;;)
-		device_write(PG_DEV_CONTROL, PG_CTL_EXIT);
-}
 
 /* ---- the ring ---- */
 
@@ -52,33 +16,6 @@ static void submit(enum pg_op op, uint64_t a, uint64_t b, uint64_t c)
 
 	if (pg_sq_push(&vcpu->ring, sq, &entry))
 		device_write(PG_DEV_DOORBELL, 1);
-}
-
-static int64_t await(void)
-{
-	struct pg_cqe entry;
-
-	while (!pg_cq_pop(&vcpu->ring, cq, &entry))
-		__builtin_ia32_pause();
-	return entry.result;
-}
-
-/* As the kernel's executor and port do it. */
-static int64_t park_and_await(void)
-{
-	struct pg_cqe entry;
-
-	while (!pg_cq_pop(&vcpu->ring, cq, &entry)) {
-		pg_ring_park(&vcpu->ring);
-		if (atomic_load(&vcpu->ring.cq_tail) == atomic_load(&vcpu->ring.cq_head)) {
-			vcpu->idle = 1;
-			__asm__ volatile("int3" : : : "memory");
-			vcpu->idle = 0;
-			vcpu->pending = 0;
-		}
-		pg_ring_unpark(&vcpu->ring);
-	}
-	return entry.result;
 }
 
 static void expect(int64_t result)
