@@ -50,6 +50,9 @@ struct pg_boot {
 	uint32_t xsave_size;        /* bytes XSAVEC needs for them            */
 	uint32_t xsave_flags;       /* PG_XSAVE_* */
 	uint64_t spin_ns;           /* at most this long before a vCPU parks  */
+	uint64_t turn_ns;           /* a vCPU's turn while others wait; 0: no pre-emption */
+	uint32_t dispatch;          /* enum pg_dispatch                       */
+	uint32_t trace_events;      /* in each vCPU's trace, a power of two; 0: none */
 	uint64_t hwcap, hwcap2;     /* AT_HWCAP, AT_HWCAP2                    */
 	uint8_t random[32];
 
@@ -59,6 +62,13 @@ struct pg_boot {
 	uint32_t strings_size; /* bytes, all terminators included           */
 	uint32_t cwd;          /* offset of the initial working directory   */
 	uint32_t size;         /* of the whole block, bytes                 */
+};
+
+/* How a system call gets to its future: see docs/scheduling.md. All do the same. */
+enum pg_dispatch {
+	PG_DISPATCH_UNION,  /* polled in place; only PENDING goes to the executor */
+	PG_DISPATCH_RETURN, /* every call returns to the executor, which polls it */
+	PG_DISPATCH_STACK,  /* polled on the program's stack, PENDING exchanges contexts */
 };
 
 #define PG_XSAVE_XSAVEC  1 /* the processor has XSAVEC (else XSAVE)         */

@@ -14,6 +14,7 @@
  *   PG_VA_BOOT             boot information, arguments, environment: read-only
  *   PG_VA_DEVICE           doorbells (an MMIO page)
  *   PG_VA_LSTAR            the system call stub: both levels execute it
+ *   PG_VA_TRACE            per-vCPU traces, if asked for (stride PG_TRACE_STRIDE)
  *   PG_VA_KHEAP            the kernel's heap
  *
  * Guest-physical: RAM is one slot at PG_GPA_RAM (4 GiB), so that any size of
@@ -43,7 +44,10 @@
 #define PG_BOOT_MAX  0x100000 /* bytes of boot information at most           */
 #define PG_VA_DEVICE 0x700000900000
 #define PG_VA_LSTAR  0x700000901000
+#define PG_VA_TRACE  0x700010000000
 #define PG_VA_KHEAP  0x700040000000
+
+#define PG_TRACE_STRIDE 0x800000
 
 #define PG_VCPU_STRIDE 0x10000
 
@@ -73,11 +77,13 @@
  * The device page. A write (32 bits, any value unless said) at
  *   PG_DEV_DOORBELL             wakes the loader's engine;
  *   PG_DEV_KICK + 8 * vcpu      sends PG_VECTOR_WAKE to that vCPU;
+ *   PG_DEV_START                starts the other vCPUs, which have not run before;
  *   PG_DEV_CONTROL              leaves to the loader: the value is a PG_CTL_*.
  */
 #define PG_DEV_DOORBELL 0x000
 #define PG_DEV_KICK     0x400
 #define PG_DEV_CONTROL  0x800
+#define PG_DEV_START    0x810
 
 #define PG_CTL_EXIT  1 /* struct pg_vcpu.exit_status is the program's status */
 #define PG_CTL_FAULT 2 /* struct pg_vcpu.fault tells what ended the program  */

@@ -9,17 +9,31 @@
  *   -----                                   ------
  *   write sqe[tail]                         read sq_tail
  *   sq_tail = tail + 1      ---------->     copy sqe[head], validate the copy
- *   if server_asleep: doorbell              sq_head = head + 1
+ *   if look_at: doorbell                    sq_head = head + 1
  *                                           ... carry the operation out ...
  *   read cqe[head]          <----------     write cqe[tail], cq_tail = tail + 1
  *   cq_head = head + 1                      if parked was set, and we cleared it:
  *                                             completion interrupt
  *
- * Sleeping. Either side publishes that it is going to sleep (`server_asleep`,
+ * Sleeping. Either side publishes that it is going to sleep (`look_at`,
  * `parked`), and only then looks at the queue a last time. The other side
  * publishes its entry, and only then looks at the flag. Both pairs are
  * sequentially consistent (an `xchg` on x86), so at least one of the two sees
  * the other: no wake-up is lost. TSan follows these; it does not follow fences.
+ *
+ * Looking. What the vCPU needs at a point in time, it leaves here and asks for no
+ * interrupt. `look_at` says when the loader will look next, by itself: 0 while it is
+ * awake, PG_LOOK_NEVER if only a doorbell makes it look. Whoever needs a look earlier
+ * publishes the need first, reads `look_at` then, and rings the doorbell; the loader
+ * publishes `look_at` first, and reads all needs then. There are two needs:
+ *
+ *   deadline    At this time the vCPU wants to be woken if it is parked, or pre-empted if
+ *               it runs. The loader serves each value once.
+ *   contended   Something waits for this vCPU: since the loader's last look a task was
+ *               queued there. The loader clears it when it looks. If it finds `turn`
+ *               unchanged at the next look, a turn's length later, one task has had the
+ *               vCPU all that time: it wakes a parked vCPU, which may take the work,
+ *               or pre-empts this one. The same goes for completions nobody consumes.
  *
  * Bounds. The guest has at most PG_CQ_DEPTH operations outstanding (submitted
  * and their completion not consumed), so the completion queue can't overflow.
@@ -39,6 +53,8 @@
 
 #define PG_SQ_DEPTH 128
 #define PG_CQ_DEPTH 256
+
+#define PG_LOOK_NEVER UINT64_MAX
 
 /* A submission entry. Meaning of `handle` and `arg` by operation: ops.h. */
 struct pg_sqe {
@@ -60,19 +76,23 @@ struct pg_ring {
 	_Alignas(64) _Atomic uint32_t cq_head;
 	/* Loader writes. */
 	_Alignas(64) _Atomic uint32_t sq_head;
-	_Atomic uint32_t server_asleep; /* 1: ring the doorbell after submitting */
+	_Atomic uint64_t look_at; /* CLOCK_MONOTONIC ns, 0 or PG_LOOK_NEVER: see Looking */
 	_Alignas(64) _Atomic uint32_t cq_tail;
 	/*
 	 * 1: the vCPU is (about to be) parked. The guest sets it; whoever changes
 	 * it from 1 to 0 owes the vCPU an interrupt, unless it is the vCPU itself.
 	 */
 	_Alignas(64) _Atomic uint32_t parked;
-	uint32_t reserved[15];
+	/* Guest writes; but `contended`, which any vCPU sets and the loader clears. */
+	_Alignas(64) _Atomic uint32_t turn; /* counts: batches, and entries of user code */
+	_Atomic uint32_t contended;
+	_Atomic uint64_t deadline; /* CLOCK_MONOTONIC ns; 0 or PG_LOOK_NEVER: none */
+	uint64_t reserved[6];
 };
 
 _Static_assert(sizeof(struct pg_sqe) == 64, "one cache line");
 _Static_assert(sizeof(struct pg_cqe) == 16, "four to a cache line");
-_Static_assert(sizeof(struct pg_ring) == 320, "five cache lines");
+_Static_assert(sizeof(struct pg_ring) == 384, "six cache lines");
 _Static_assert((PG_SQ_DEPTH & (PG_SQ_DEPTH - 1)) == 0, "power of two");
 _Static_assert((PG_CQ_DEPTH & (PG_CQ_DEPTH - 1)) == 0, "power of two");
 _Static_assert(PG_SQ_DEPTH * sizeof(struct pg_sqe) == 8192, "two pages");
@@ -100,9 +120,39 @@ static inline bool pg_sq_push(struct pg_ring *ring, struct pg_sqe *slots,
 	uint32_t tail = atomic_load_explicit(&ring->sq_tail, memory_order_relaxed);
 
 	slots[tail & (PG_SQ_DEPTH - 1)] = *entry;
-	/* Sequentially consistent: ordered before the look at server_asleep. */
+	/* Sequentially consistent: ordered before the look at look_at. */
 	atomic_exchange(&ring->sq_tail, tail + 1);
-	return atomic_load(&ring->server_asleep) != 0;
+	return atomic_load(&ring->look_at) != 0;
+}
+
+/* Leave a deadline with the loader. True when it would look too late: ring the doorbell. */
+static inline bool pg_ring_set_deadline(struct pg_ring *ring, uint64_t deadline)
+{
+	atomic_exchange(&ring->deadline, deadline);
+	return deadline < atomic_load(&ring->look_at);
+}
+
+/*
+ * Say that something waits for this ring's vCPU. Any vCPU, after it has queued it. Returns
+ * when the loader will look (0: it is awake, or knew already): if that is later than a turn
+ * from now, ring the doorbell.
+ */
+static inline uint64_t pg_ring_contend(struct pg_ring *ring)
+{
+	/* Relaxed: set means that the loader still has to look, and will. */
+	if (atomic_load_explicit(&ring->contended, memory_order_relaxed) ||
+	    atomic_exchange(&ring->contended, 1))
+		return 0;
+	return atomic_load(&ring->look_at);
+}
+
+/* A new turn: what was contended before has had its chance. The vCPU itself. */
+static inline void pg_ring_next_turn(struct pg_ring *ring)
+{
+	uint32_t turn = atomic_load_explicit(&ring->turn, memory_order_relaxed);
+
+	/* Relaxed: it only has to be seen some time. */
+	atomic_store_explicit(&ring->turn, turn + 1, memory_order_relaxed);
 }
 
 /* True when a completion is waiting. */
@@ -191,15 +241,36 @@ static inline void pg_cq_push(struct pg_ring *ring, struct pg_cqe *slots, uint32
 	atomic_exchange(&ring->cq_tail, tail + 1);
 }
 
-/* Announce sleep; look at every queue a last time afterwards. */
-static inline void pg_ring_server_sleep(struct pg_ring *ring)
+/*
+ * Announce sleep until `look_at` (ns, not 0) or a doorbell. Look at every queue, deadline
+ * and `contended` a last time afterwards.
+ */
+static inline void pg_ring_server_sleep(struct pg_ring *ring, uint64_t look_at)
 {
-	atomic_exchange(&ring->server_asleep, 1);
+	atomic_exchange(&ring->look_at, look_at);
 }
 
 static inline void pg_ring_server_wake(struct pg_ring *ring)
 {
-	atomic_store(&ring->server_asleep, 0);
+	atomic_store(&ring->look_at, 0);
+}
+
+/* When the vCPU wants to be woken or pre-empted. */
+static inline uint64_t pg_ring_deadline(struct pg_ring *ring)
+{
+	return atomic_load(&ring->deadline);
+}
+
+/* Take the need to look at who runs: true if there was one. */
+static inline bool pg_ring_take_contended(struct pg_ring *ring)
+{
+	/* The load keeps the line the vCPU's while there is none: the common case. */
+	return atomic_load(&ring->contended) != 0 && atomic_exchange(&ring->contended, 0) != 0;
+}
+
+static inline uint32_t pg_ring_turn(struct pg_ring *ring)
+{
+	return atomic_load_explicit(&ring->turn, memory_order_relaxed);
 }
 
 #endif

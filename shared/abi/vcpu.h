@@ -9,17 +9,23 @@
 #include "layout.h"
 
 /* Offsets the nub's and the kernel's assembly use; asserted below. */
-#define PG_VCPU_SELF     0x00
-#define PG_VCPU_IDLE     0x08
-#define PG_VCPU_PENDING  0x0c
-#define PG_VCPU_PREEMPT  0x10
-#define PG_VCPU_USER_RIP 0x18
-#define PG_VCPU_UPCALL   0x20
-#define PG_VCPU_SYSCALL  0x28
-#define PG_VCPU_SYSCALL0 0x30
-#define PG_VCPU_KSTACK   0x38
-#define PG_VCPU_THREAD   0x40
-#define PG_VCPU_USER_RSP 0x48
+#define PG_VCPU_SELF           0x00
+#define PG_VCPU_IDLE           0x08
+#define PG_VCPU_PENDING        0x0c
+#define PG_VCPU_PREEMPT        0x10
+#define PG_VCPU_USER_RIP       0x18
+#define PG_VCPU_UPCALL         0x20
+#define PG_VCPU_SYSCALL        0x28
+#define PG_VCPU_SYSCALL0       0x30
+#define PG_VCPU_KSTACK         0x38
+#define PG_VCPU_THREAD         0x40
+#define PG_VCPU_USER_RSP       0x48
+#define PG_VCPU_PREEMPTED      0x50
+#define PG_VCPU_PREEMPT_RIP    0x58
+#define PG_VCPU_PREEMPT_RFLAGS 0x60
+#define PG_VCPU_PREEMPT_RAX    0x68
+#define PG_VCPU_TEXT_START     0x70
+#define PG_VCPU_TEXT_END       0x78
 
 /* Offsets into the upcall frame, from the top of the exception stack down. */
 #define PG_FRAME_SIZE 72 /* bytes below the top of page PG_NUB_EXC          */
@@ -72,11 +78,13 @@ struct pg_counters {
 	uint64_t unknown; /* system calls answered ENOSYS               */
 	uint64_t hypercalls;
 	uint64_t doorbells;
-	uint64_t parks;      /* entered the nub to halt                    */
-	uint64_t spins;      /* waits that ended while spinning            */
-	uint64_t kicks;      /* interrupts sent to other vCPUs             */
-	uint64_t exceptions; /* upcalls                                    */
-	uint64_t tasks;      /* tasks spawned                              */
+	uint64_t parks;       /* entered the nub to halt                    */
+	uint64_t spins;       /* waits that ended while spinning            */
+	uint64_t kicks;       /* interrupts sent to other vCPUs             */
+	uint64_t exceptions;  /* upcalls                                    */
+	uint64_t tasks;       /* tasks spawned                              */
+	uint64_t steals;      /* tasks taken over from other vCPUs          */
+	uint64_t preemptions; /* user code left because of PG_VECTOR_PREEMPT */
 };
 
 struct pg_vcpu {
@@ -97,6 +105,17 @@ struct pg_vcpu {
 	uint64_t thread;   /* what runs, or ran last                       */
 	uint64_t user_rsp; /* scratch of the system call entry             */
 
+	/*
+	 * Pre-emption. The nub hands over to `preempted` only where user code was
+	 * interrupted: at CPL3, with rip and rsp below PG_VA_USER_END, and rip outside
+	 * [text_start, text_end), the kernel's code. Then what was interrupted is in
+	 * the three words below, all other registers are as they were. Elsewhere it
+	 * sets `preempt`, and the kernel looks at that before it goes back to user code.
+	 */
+	uint64_t preempted;                                /* kernel entry             */
+	uint64_t preempt_rip, preempt_rflags, preempt_rax; /* written by the nub   */
+	uint64_t text_start, text_end;
+
 	_Alignas(64) struct pg_ring ring;
 
 	/* Read by the loader at PG_CTL_*, and at the end. */
@@ -104,6 +123,7 @@ struct pg_vcpu {
 	struct pg_fault fault;
 	char message[256];
 	struct pg_counters counters;
+	uint64_t trace_head; /* events written to this vCPU's trace (trace.h) */
 	/* TSC at: the kernel's first instruction, the program's entry, its end. */
 	uint64_t tsc_entry, tsc_main, tsc_exit;
 };
@@ -118,6 +138,12 @@ _Static_assert(offsetof(struct pg_vcpu, syscall0) == PG_VCPU_SYSCALL0, "asm");
 _Static_assert(offsetof(struct pg_vcpu, kstack) == PG_VCPU_KSTACK, "asm");
 _Static_assert(offsetof(struct pg_vcpu, thread) == PG_VCPU_THREAD, "asm");
 _Static_assert(offsetof(struct pg_vcpu, user_rsp) == PG_VCPU_USER_RSP, "asm");
+_Static_assert(offsetof(struct pg_vcpu, preempted) == PG_VCPU_PREEMPTED, "asm");
+_Static_assert(offsetof(struct pg_vcpu, preempt_rip) == PG_VCPU_PREEMPT_RIP, "asm");
+_Static_assert(offsetof(struct pg_vcpu, preempt_rflags) == PG_VCPU_PREEMPT_RFLAGS, "asm");
+_Static_assert(offsetof(struct pg_vcpu, preempt_rax) == PG_VCPU_PREEMPT_RAX, "asm");
+_Static_assert(offsetof(struct pg_vcpu, text_start) == PG_VCPU_TEXT_START, "asm");
+_Static_assert(offsetof(struct pg_vcpu, text_end) == PG_VCPU_TEXT_END, "asm");
 _Static_assert(sizeof(struct pg_vcpu) <= PG_PAGE_SIZE, "one page");
 #endif
 

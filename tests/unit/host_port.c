@@ -20,7 +20,7 @@ void host_vcpu_init(struct host_vcpu *vcpu, uint64_t spin_ns)
 			 spin_ns);
 	vcpu->deadline = PG_NEVER;
 	/* It always sleeps, so each submission is a doorbell. */
-	pg_ring_server_sleep(&vcpu->ring);
+	pg_ring_server_sleep(&vcpu->ring, PG_LOOK_NEVER);
 	pthread_mutex_init(&vcpu->lock, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

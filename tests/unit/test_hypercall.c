@@ -92,7 +92,7 @@ Test(hypercall, no_doorbell_while_the_loader_is_awake)
 	pg_task_spawn(&vcpu.executor, &tasks[0], &calls[0].future, NULL);
 	host_settle(&vcpu);
 	cr_assert_eq(vcpu.doorbells, 0);
-	pg_ring_server_sleep(&vcpu.ring);
+	pg_ring_server_sleep(&vcpu.ring, PG_LOOK_NEVER);
 	pg_hypercall_init(&calls[1], PG_OP_NOP, 0);
 	pg_task_spawn(&vcpu.executor, &tasks[1], &calls[1].future, NULL);
 	host_settle(&vcpu);
@@ -119,7 +119,7 @@ Test(hypercall, an_old_doorbell_does_not_count)
 	atomic_store(&vcpu.ring.sq_tail, later);
 	atomic_store(&vcpu.ring.sq_head, later);
 	vcpu.sq_head = later;
-	pg_ring_server_sleep(&vcpu.ring);
+	pg_ring_server_sleep(&vcpu.ring, PG_LOOK_NEVER);
 	pg_task_spawn(&vcpu.executor, &three[2], &calls[2].future, NULL);
 	host_settle(&vcpu);
 	cr_assert_eq(vcpu.doorbells, 2);

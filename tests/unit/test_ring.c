@@ -82,7 +82,7 @@ Test(ring, flags_of_sleep)
 	struct rings *r = rings_new(0, 0);
 	struct pg_sqe entry = { 0 };
 
-	pg_ring_server_sleep(&r->ring);
+	pg_ring_server_sleep(&r->ring, PG_LOOK_NEVER);
 	cr_assert(pg_sq_push(&r->ring, r->sq, &entry), "the doorbell is due");
 	pg_ring_server_wake(&r->ring);
 	cr_assert_not(pg_sq_push(&r->ring, r->sq, &entry));
@@ -134,7 +134,7 @@ static void *server(void *argument)
 		struct pg_sqe entry;
 
 		if (pg_sq_tail(ring) == head) {
-			pg_ring_server_sleep(ring);
+			pg_ring_server_sleep(ring, PG_LOOK_NEVER);
 			if (pg_sq_tail(ring) == head)
 				wait_fd(pair->doorbell);
 			pg_ring_server_wake(ring);

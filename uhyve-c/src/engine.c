@@ -426,7 +426,7 @@ static void adapt(struct uhyve_engine *engine, uint64_t idle_ns)
 static void go_to_sleep(struct uhyve_engine *engine, uint64_t now)
 {
 	for (unsigned i = 0; i < engine->port_count; i++)
-		pg_ring_server_sleep(engine->ports[i].ring);
+		pg_ring_server_sleep(engine->ports[i].ring, PG_LOOK_NEVER);
 	atomic_store(&engine->inbox.asleep, true);
 
 	/* A completion in the backend needs no last look: its descriptor stays readable. */

@@ -175,7 +175,7 @@ static void measure_deadline(void)
 
 static void await_sleep(void)
 {
-	while (!atomic_load(&vcpu->ring.server_asleep))
+	while (!atomic_load(&vcpu->ring.look_at))
 		__builtin_ia32_pause();
 	/* It has said so; give it the time to do so. */
 	for (uint64_t start = tsc(); ticks_to_ns(tsc() - start) < NAP_NS / 3;)

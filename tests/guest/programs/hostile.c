@@ -221,7 +221,7 @@ static void loaders_fields(void)
 	for (int i = 0; i < 100; i++) {
 		atomic_store(&self->ring.sq_head, (uint32_t)random());
 		atomic_store(&self->ring.cq_tail, atomic_load(&self->ring.cq_head));
-		atomic_store(&self->ring.server_asleep, 1);
+		atomic_store(&self->ring.look_at, 1);
 		atomic_store(&self->ring.parked, (uint32_t)random());
 		push(PG_OP_NOP, 0, 0, 0, 0, 0);
 		is(take(), 0);

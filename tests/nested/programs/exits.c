@@ -32,7 +32,7 @@ static void call(enum pg_op op, uint64_t a, uint64_t b, uint64_t c)
 
 static void await_sleep(void)
 {
-	while (!atomic_load(&vcpu->ring.server_asleep))
+	while (!atomic_load(&vcpu->ring.look_at))
 		__builtin_ia32_pause();
 }
 
