@@ -6,9 +6,9 @@
 #include "task.h"
 
 /* The low bits of user_data say what was completed; a struct pg_hypercall is aligned. */
-#define TAG_MASK     7u
-#define TAG_CALL     0u /* the rest is the hypercall's address                       */
-#define TAG_CANCEL   1u /* the rest is the address of the hypercall to be cancelled  */
+#define TAG_MASK   7u
+#define TAG_CALL   0u /* the rest is the hypercall's address                       */
+#define TAG_CANCEL 1u /* the rest is the address of the hypercall to be cancelled  */
 
 _Static_assert(_Alignof(struct pg_hypercall) > TAG_MASK, "room for the tag");
 

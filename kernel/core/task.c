@@ -77,8 +77,8 @@ void pg_task_complete(struct pg_task *task)
 	void (*done)(struct pg_task *) = task->done;
 	struct pg_task_list joiners = { 0 };
 	/* Relaxed: only the executor changes it. */
-	uint32_t dropped = atomic_load_explicit(&task->state, memory_order_relaxed) &
-			   PG_TASK_DROPPED;
+	uint32_t dropped =
+		atomic_load_explicit(&task->state, memory_order_relaxed) & PG_TASK_DROPPED;
 
 	/*
 	 * A joiner looks at DONE under this lock. So it finds the bit either before

@@ -66,8 +66,8 @@ static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 		if (thread->in_syscall && pg_boot->dispatch == PG_DISPATCH_STACK) {
 			trap = pg_arch_continue(thread);
 		} else {
-			if (thread->in_syscall && pg_future_poll(&thread->syscall.async.future,
-								 waker) == PG_PENDING)
+			if (thread->in_syscall &&
+			    pg_future_poll(&thread->syscall.async.future, waker) == PG_PENDING)
 				return PG_PENDING;
 			if (thread->in_syscall)
 				pg_syscall_end(thread);

@@ -74,7 +74,7 @@ struct pg_thread {
 
 	uint32_t tid;
 	_Atomic uint64_t affinity; /* vCPUs it may run on, a bit each. Relaxed: a setting */
-	uint64_t clear_child_tid; /* user address of a 32-bit word, or 0      */
+	uint64_t clear_child_tid;  /* user address of a 32-bit word, or 0      */
 	uint64_t signal_mask;
 
 	/* The last exception. */
