@@ -47,27 +47,22 @@ static void contend(struct pg_executor *executor)
 		ring_doorbell(executor);
 }
 
-/* Leave the nearest deadline with the loader, unless it has it already. */
-static void leave_deadline(struct pg_executor *executor)
+/*
+ * Leave a deadline with the loader, unless it has it already. PG_NEVER: there is none, or we
+ * look at the clock ourselves for a while.
+ */
+static void leave_deadline(struct pg_executor *executor, uint64_t deadline)
 {
 	struct pg_ring *ring = executor->hypercalls.ring;
-	uint64_t deadline = pg_timers_deadline(&executor->timers);
 
-	/* Relaxed: we write it, but for the loader, which takes away what it has served. */
+	/* Relaxed: only we write it. */
 	if (atomic_load_explicit(&ring->deadline, memory_order_relaxed) == deadline)
 		return;
-	if (pg_ring_set_deadline(ring, deadline))
-		ring_doorbell(executor);
-}
-
-/* We look at the clock ourselves for a while: the loader need not. */
-static void withdraw_deadline(struct pg_executor *executor)
-{
-	struct pg_ring *ring = executor->hypercalls.ring;
-
-	/* Relaxed: should the loader still see the old one, it wakes us for nothing. */
-	if (atomic_load_explicit(&ring->deadline, memory_order_relaxed) != PG_NEVER)
+	/* Relaxed: should the loader still see the old one, it interrupts us for nothing. */
+	if (deadline == PG_NEVER)
 		atomic_store_explicit(&ring->deadline, PG_NEVER, memory_order_relaxed);
+	else if (pg_ring_set_deadline(ring, deadline))
+		ring_doorbell(executor);
 }
 
 /* After having published what the executor shall see: true if its vCPU was parked. */
@@ -175,8 +170,7 @@ static enum pg_poll poll_task(struct pg_executor *executor, struct pg_task *task
 	pg_ring_next_turn(executor->hypercalls.ring);
 	/* From here on the loader has to look after those who wait. */
 	if (executor->turn_ns) {
-		if (executor->timers.first)
-			leave_deadline(executor);
+		leave_deadline(executor, pg_timers_deadline(&executor->timers));
 		if (!pg_runq_empty(&executor->runq))
 			contend(executor);
 	}
@@ -360,7 +354,7 @@ static void park(struct pg_executor *executor)
 {
 	struct pg_ring *ring = executor->hypercalls.ring;
 
-	leave_deadline(executor);
+	leave_deadline(executor, pg_timers_deadline(&executor->timers));
 	pg_ring_park(ring);
 	if (!has_work_at_last(executor)) {
 		executor->counters->parks++;
@@ -388,7 +382,7 @@ static void wait_for_work(struct pg_executor *executor)
 			return;
 	}
 	start = pg_port_now();
-	withdraw_deadline(executor);
+	leave_deadline(executor, PG_NEVER);
 	pg_trace(executor, PG_TRACE_SPIN, NULL, 0);
 	if (spin(executor, start, pg_timers_deadline(&executor->timers))) {
 		pg_trace(executor, PG_TRACE_WORK, NULL, 0);
