@@ -27,8 +27,40 @@ nub_wake:
 	movl $0, NUB(APIC_EOI)
 	iretq
 
+/*
+ * Was user code interrupted? Then hand over to the kernel's `preempted`, with rip, rflags and
+ * rax in the block; the frame is turned into the way there. Else only set the flag: the
+ * kernel runs, at CPL3 or through us, or the LSTAR stub. Each word of the block is read once,
+ * since another vCPU may change it meanwhile.
+ */
 nub_preempt:
-	movl $1, VCPU(PG_VCPU_PREEMPT)
+	testb $3, 8(%rsp)
+	jz 2f
+	pushq %rax			/* now: rip at 8, cs, rflags at 24, rsp at 32 */
+	movabsq $PG_VA_USER_END, %rax
+	cmpq %rax, 32(%rsp)
+	jae 1f
+	cmpq %rax, 8(%rsp)
+	jae 1f
+	movq 8(%rsp), %rax
+	cmpq VCPU(PG_VCPU_TEXT_END), %rax
+	jae 3f
+	cmpq VCPU(PG_VCPU_TEXT_START), %rax
+	jae 1f
+3:	movq VCPU(PG_VCPU_PREEMPTED), %rax
+	testq %rax, %rax
+	jz 1f
+	xchgq %rax, 8(%rsp)
+	movq %rax, VCPU(PG_VCPU_PREEMPT_RIP)
+	movl $0x202, %eax		/* IF, and the bit that is always 1 */
+	xchgq %rax, 24(%rsp)
+	movq %rax, VCPU(PG_VCPU_PREEMPT_RFLAGS)
+	popq %rax
+	movq %rax, VCPU(PG_VCPU_PREEMPT_RAX)
+	movl $0, NUB(APIC_EOI)
+	iretq
+1:	popq %rax
+2:	movl $1, VCPU(PG_VCPU_PREEMPT)
 	movl $0, NUB(APIC_EOI)
 nub_ignore:			/* spurious interrupts have no end of interrupt */
 	iretq

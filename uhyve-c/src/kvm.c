@@ -29,6 +29,7 @@ static const struct {
 	{ KVM_CAP_IRQFD, true, "irqfd", "completion interrupts" },
 	{ KVM_CAP_IOEVENTFD, true, "ioeventfd", "doorbells" },
 	{ KVM_CAP_IRQ_ROUTING, true, "irq-routing", "message-signalled interrupts" },
+	{ KVM_CAP_SIGNAL_MSI, true, "signal-msi", "pre-emption" },
 	{ KVM_CAP_MP_STATE, true, "mp-state", "starting vCPUs" },
 	{ KVM_CAP_XCRS, true, "xcrs", "vector registers" },
 	{ KVM_CAP_IMMEDIATE_EXIT, true, "immediate-exit", "stopping vCPUs" },

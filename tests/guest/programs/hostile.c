@@ -291,6 +291,7 @@ static void unknown_operations(void)
 /* The second vCPU rewrites the entries while the first one submits them. */
 static void changing_entries(void)
 {
+	device(PG_DEV_START, 1);
 	for (int i = 0; i < 3000; i++) {
 		while (pg_sq_full(&self->ring))
 			__builtin_ia32_pause();
