@@ -88,6 +88,12 @@ void pg_executor_push(struct pg_executor *executor, struct pg_task *task)
 		contend(executor);
 }
 
+void pg_executor_push_soon(struct pg_executor *executor, struct pg_task *task)
+{
+	pg_trace_wake(executor, task);
+	pg_task_list_append(&executor->soon, task);
+}
+
 /* Push onto the inbox. The task is the executor's then; it may be gone already. */
 static void push_inbox(struct pg_executor *executor, struct pg_task *task)
 {
@@ -209,33 +215,63 @@ static void run_task(struct pg_executor *executor, struct pg_task *task)
 	}
 }
 
-bool pg_executor_step(struct pg_executor *executor)
+/* What the loader and the clock have to say: it fills `soon`. */
+static void take_events(struct pg_executor *executor)
 {
-	struct pg_task *task;
-	uint32_t end;
-
-	pg_ring_next_turn(executor->hypercalls.ring);
 	pg_hypercalls_drain(executor);
 	/* The clock is read only if somebody waits for it. */
 	if (executor->timers.first)
 		pg_timers_expire(&executor->timers, pg_port_now());
-	take_inbox(executor);
+}
 
-	end = pg_runq_batch(&executor->runq);
-	task = pg_runq_pop(&executor->runq, end);
-	if (!task)
+/* Poll each of those once; what they lead to waits for the next time. */
+static bool run_soon(struct pg_executor *executor)
+{
+	const struct pg_task *last = executor->soon.tail;
+	struct pg_task *task;
+	bool more = true;
+
+	if (!executor->soon.head)
 		return false;
-	executor->eager = false;
-	do
+	while (more) {
+		task = executor->soon.head;
+		executor->soon.head = task->next;
+		more = task != last;
 		run_task(executor, task);
-	while ((task = pg_runq_pop(&executor->runq, end)));
+	}
 	return true;
+}
+
+bool pg_executor_step(struct pg_executor *executor)
+{
+	struct pg_task *task;
+	uint32_t end;
+	bool ran;
+
+	pg_ring_next_turn(executor->hypercalls.ring);
+	take_events(executor);
+	take_inbox(executor);
+	ran = run_soon(executor);
+	end = pg_runq_batch(&executor->runq);
+	while ((task = pg_runq_pop(&executor->runq, end))) {
+		bool user = pg_task_is_user(task);
+
+		run_task(executor, task);
+		ran = true;
+		if (user) {
+			take_events(executor);
+			(void)run_soon(executor);
+		}
+	}
+	if (ran)
+		executor->eager = false;
+	return ran;
 }
 
 bool pg_executor_others(struct pg_executor *executor)
 {
 	/* Relaxed: whoever acts on it loads again, with acquire. */
-	return !pg_runq_empty(&executor->runq) ||
+	return !pg_runq_empty(&executor->runq) || executor->soon.head ||
 	       atomic_load_explicit(&executor->inbox, memory_order_relaxed) ||
 	       pg_cq_ready(executor->hypercalls.ring) ||
 	       pg_timers_deadline(&executor->timers) != PG_NEVER;
