@@ -42,6 +42,12 @@ void pg_syscall_end(struct pg_thread *thread)
 	thread->regs.rax = (uint64_t)call->result;
 }
 
+/* Whether user code goes on at once. Otherwise the thread's poll looks what there is to do. */
+static bool go_on(const struct pg_thread *thread)
+{
+	return !(thread->exited | pg_thread_attention(thread));
+}
+
 bool pg_syscall_enter(struct pg_thread *thread)
 {
 	struct pg_counters *counters = &pg_cpu_self()->shared->counters;
@@ -54,18 +60,20 @@ bool pg_syscall_enter(struct pg_thread *thread)
 	if (number >= PG_SYSCALLS || !pg_syscall_table[number].name) {
 		counters->unknown++;
 		regs->rax = (uint64_t)-ENOSYS;
-		return true;
+		return go_on(thread);
 	}
 
 	const struct pg_syscall_entry *entry = &pg_syscall_table[number];
 	if (entry->call) {
 		regs->rax = (uint64_t)entry->call(thread, arg);
-		return !thread->exited;
+		return go_on(thread);
 	}
 
 	pg_async_init(&call->async, &syscall_ops);
 	call->entry = entry;
+	call->number = (uint32_t)number;
 	call->cleanup = NULL;
+	call->interrupt = NULL;
 	memcpy(call->arg, arg, sizeof(arg));
 	thread->in_syscall = true;
 	if (entry->poll(&call->async.future, &thread->task) == PG_PENDING) {
@@ -73,5 +81,5 @@ bool pg_syscall_enter(struct pg_thread *thread)
 		return false;
 	}
 	pg_syscall_end(thread);
-	return !thread->exited;
+	return go_on(thread);
 }

@@ -6,39 +6,12 @@
 #include "sys/process.h"
 #include "sys/syscall.h"
 
-/* Linux's numbers (asm/signal.h). */
-#define SIGILL  4
-#define SIGTRAP 5
-#define SIGBUS  7
-#define SIGFPE  8
-#define SIGSEGV 11
-
 /* Threads that have not ended; ids given out. Sequentially consistent: rarely touched. */
 static _Atomic uint32_t count;
 static _Atomic uint32_t next_tid = PG_PID;
 
 /* Where the next thread goes. Relaxed: any balance is right. */
 static _Atomic uint32_t next_cpu;
-
-static int signal_of(uint64_t vector)
-{
-	switch (vector) {
-	case 0:
-	case 16:
-	case 19:
-		return SIGFPE;
-	case 1:
-	case 3:
-		return SIGTRAP;
-	case 6:
-	case 7:
-		return SIGILL;
-	case 17:
-		return SIGBUS;
-	default:
-		return SIGSEGV;
-	}
-}
 
 /* The thread's future: user code, from trap to trap. */
 static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
@@ -47,21 +20,24 @@ static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 
 	for (;;) {
 		if (thread->in_syscall) {
-			if (pg_future_poll(&thread->syscall.async.future, waker) == PG_PENDING)
+			if (pg_signal_poll_call(thread, waker) == PG_PENDING)
 				return PG_PENDING;
 			pg_syscall_end(thread);
 		}
+		if (pg_thread_attention(thread))
+			pg_signal_deliver(thread);
 		if (thread->exited)
 			return PG_READY;
 
 		switch (pg_arch_execute(thread)) {
 		case PG_TRAP_SYSCALL:
 			/* Polled already, in place: it is PENDING and knows whom to wake. */
-			if (!thread->exited)
+			if (thread->in_syscall)
 				return PG_PENDING;
 			break;
 		case PG_TRAP_EXCEPTION:
-			pg_process_kill(signal_of(thread->vector), thread);
+			pg_signal_exception(thread);
+			break;
 		}
 	}
 }
@@ -70,7 +46,8 @@ static void drop(struct pg_future *future)
 {
 	struct pg_thread *thread = pg_container_of(future, struct pg_thread, future);
 
-	if (thread->in_syscall)
+	/* A signal may have dropped it already. */
+	if (thread->in_syscall && !thread->signals.dropped)
 		pg_future_drop(&thread->syscall.async.future);
 }
 
@@ -83,6 +60,7 @@ static void done(struct pg_task *task)
 	/* Cancelled in a system call? Its hypercalls are settled by now. */
 	if (thread->in_syscall)
 		pg_syscall_cleanup(&thread->syscall);
+	pg_signal_thread_exit(thread);
 	pg_arch_forget(thread);
 	pg_free(thread->xsave);
 	pg_free(thread);
@@ -90,7 +68,8 @@ static void done(struct pg_task *task)
 		pg_process_exit(0);
 }
 
-struct pg_thread *pg_thread_new(const struct pg_regs *regs, uint64_t fs_base)
+struct pg_thread *pg_thread_new(const struct pg_regs *regs, uint64_t fs_base,
+				const struct pg_thread *parent)
 {
 	struct pg_thread *thread = pg_alloc_aligned(sizeof(*thread), 64);
 	void *xsave = pg_alloc_aligned(pg_boot->xsave_size, 64);
@@ -110,6 +89,9 @@ struct pg_thread *pg_thread_new(const struct pg_regs *regs, uint64_t fs_base)
 	thread->xsave = xsave;
 	thread->tid = atomic_fetch_add(&next_tid, 1);
 	atomic_fetch_add(&count, 1);
+	/* Who sends it a signal before it has started leaves its task alone. */
+	atomic_init(&thread->task.state, PG_TASK_QUEUED);
+	pg_signal_thread_new(thread, parent);
 	return thread;
 }
 

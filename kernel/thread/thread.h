@@ -29,12 +29,13 @@
 #include "core/async.h"
 #include "core/task.h"
 #include "core/waitq.h"
+#include "signal/signal.h"
 
 struct pg_cpu;
 struct pg_syscall_entry;
 
 enum pg_trap {
-	PG_TRAP_SYSCALL,   /* a system call is PENDING, or has ended the thread */
+	PG_TRAP_SYSCALL,   /* a system call: PENDING, or the thread has to attend to something */
 	PG_TRAP_EXCEPTION, /* `vector`, `error`, `address` tell which        */
 };
 
@@ -45,10 +46,12 @@ enum pg_trap {
 struct pg_syscall {
 	struct pg_async async;
 	const struct pg_syscall_entry *entry;
+	uint32_t number;
 	uint64_t arg[6];
 	int64_t result;
-	void (*cleanup)(struct pg_syscall *call);     /* see sys/syscall.h, or NULL       */
-	_Alignas(16) uint8_t frame[PG_SYSCALL_FRAME]; /* the handler's, zero at first */
+	void (*cleanup)(struct pg_syscall *call);      /* see sys/syscall.h, or NULL       */
+	int64_t (*interrupt)(struct pg_syscall *call); /* the same                         */
+	_Alignas(16) uint8_t frame[PG_SYSCALL_FRAME];  /* the handler's, zero at first */
 };
 
 struct pg_thread {
@@ -62,9 +65,15 @@ struct pg_thread {
 	bool full;       /* resume with all registers (else: as after a syscall) */
 	bool exited;     /* ends as soon as it leaves user code                */
 
+	/*
+	 * What is to be done before user code goes on: PG_ATTENTION_* (signal/signal.h). Relaxed:
+	 * a hint, what it tells of is looked at under a lock.
+	 */
+	_Atomic uint32_t attention;
+	struct pg_thread_signals signals;
+
 	uint32_t tid;
 	uint64_t clear_child_tid; /* user address of a 32-bit word, or 0      */
-	uint64_t signal_mask;
 
 	/* The last exception. */
 	uint64_t vector, error, address;
@@ -76,10 +85,12 @@ struct pg_thread {
 _Static_assert(offsetof(struct pg_thread, regs) == 0, "entry.S");
 
 /*
- * A thread that starts with `regs` and `fs_base`; NULL: no memory. It has a thread id and
- * is counted, but doesn't run before pg_thread_start().
+ * A thread that starts with `regs` and `fs_base`, and the signal mask of `parent` (NULL: none);
+ * NULL: no memory. It has a thread id and is counted, and signals can be sent to it, but it
+ * doesn't run before pg_thread_start().
  */
-struct pg_thread *pg_thread_new(const struct pg_regs *regs, uint64_t fs_base);
+struct pg_thread *pg_thread_new(const struct pg_regs *regs, uint64_t fs_base,
+				const struct pg_thread *parent);
 
 /* Run it, on the vCPU whose turn it is. It frees itself when it has ended. */
 void pg_thread_start(struct pg_thread *thread);

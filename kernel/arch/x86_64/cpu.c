@@ -167,6 +167,13 @@ static void load_vectors(const struct pg_thread *thread)
 	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(low), "d"(high) : "memory");
 }
 
+void pg_arch_reset_vectors(void)
+{
+	uint32_t low = (uint32_t)pg_boot->xcr0, high = (uint32_t)(pg_boot->xcr0 >> 32);
+
+	__asm__ volatile("xrstor64 (%0)" : : "r"(&initial_state), "a"(low), "d"(high) : "memory");
+}
+
 /* Vector registers and FS base change hands only when another thread is to run. */
 static void load(struct pg_cpu *cpu, struct pg_thread *thread)
 {
@@ -180,6 +187,14 @@ static void load(struct pg_cpu *cpu, struct pg_thread *thread)
 	pg_arch_set_fs_base(thread->fs_base);
 	cpu->loaded = thread;
 	cpu->shared->counters.switches++;
+}
+
+void pg_arch_load(struct pg_thread *thread)
+{
+	struct pg_cpu *cpu = pg_cpu_self();
+
+	if (cpu->loaded != thread)
+		load(cpu, thread);
 }
 
 enum pg_trap pg_arch_execute(struct pg_thread *thread)

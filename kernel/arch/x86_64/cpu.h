@@ -35,6 +35,12 @@ _Noreturn void pg_arch_control(uint32_t code);
 /* `thread` will not run again on this vCPU: forget its registers. */
 void pg_arch_forget(struct pg_thread *thread);
 
+/* Get the registers of `thread`, whose turn it is, into the processor: vectors and FS base. */
+void pg_arch_load(struct pg_thread *thread);
+
+/* Give the processor's vector registers, whoever's they are, their initial state. */
+void pg_arch_reset_vectors(void);
+
 static inline uint64_t pg_arch_tsc(void)
 {
 	uint32_t low, high;
