@@ -225,6 +225,13 @@ void pg_arch_unload(struct pg_cpu *cpu)
 	pg_task_unpin(&thread->task);
 }
 
+void pg_arch_reset_vectors(void)
+{
+	uint32_t low = (uint32_t)pg_boot->xcr0, high = (uint32_t)(pg_boot->xcr0 >> 32);
+
+	__asm__ volatile("xrstor64 (%0)" : : "r"(&initial_state), "a"(low), "d"(high) : "memory");
+}
+
 /* Vector registers and FS base change hands only when another thread is to run. */
 static void load(struct pg_cpu *cpu, struct pg_thread *thread)
 {
@@ -234,6 +241,14 @@ static void load(struct pg_cpu *cpu, struct pg_thread *thread)
 	cpu->loaded = thread;
 	pg_task_pin(&thread->task);
 	cpu->shared->counters.switches++;
+}
+
+void pg_arch_load(struct pg_thread *thread)
+{
+	struct pg_cpu *cpu = pg_cpu_self();
+
+	if (cpu->loaded != thread)
+		load(cpu, thread);
 }
 
 enum pg_trap pg_arch_execute(struct pg_thread *thread)
@@ -296,7 +311,7 @@ struct pg_executor *pg_port_yield(struct pg_executor *here, struct pg_task *task
 		pg_arch_unload(cpu);
 	pg_task_fix(task, affinity != pg_cpu_mask());
 	/* Its call may have registered something here: then it can go only afterwards. */
-	if (stays || atomic_load_explicit(&task->pins, memory_order_relaxed))
+	if (stays || pg_task_pins(task))
 		return here;
 	return pg_thread_place(affinity);
 }

@@ -54,6 +54,17 @@ void pg_arch_forget(struct pg_thread *thread);
  * registers may be used for something else.
  */
 void pg_arch_unload(struct pg_cpu *cpu);
+/* Whether the thread's vector registers are in this processor: one pin of its task. */
+static inline bool pg_arch_has_registers(const struct pg_thread *thread)
+{
+	return pg_cpu_self()->loaded == thread;
+}
+
+/* Get the registers of `thread`, whose turn it is, into the processor: vectors and FS base. */
+void pg_arch_load(struct pg_thread *thread);
+
+/* Give the processor's vector registers, whoever's they are, their initial state. */
+void pg_arch_reset_vectors(void);
 
 static inline uint64_t pg_arch_tsc(void)
 {
