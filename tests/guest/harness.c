@@ -201,6 +201,15 @@ static uhyve_config *configure(const struct guest *guest, int in, int out, int e
 	if (guest->backend)
 		cr_assert_eq(uhyve_config_set_backend(config, guest->backend, &error), 0, "%s",
 			     error.text);
+	if (guest->turn_ns)
+		uhyve_config_set_turn(config,
+				      guest->turn_ns == TURN_NONE ? 0 : (uint64_t)guest->turn_ns);
+	if (guest->dispatch)
+		cr_assert_eq(uhyve_config_set_dispatch(config, guest->dispatch, &error), 0, "%s",
+			     error.text);
+	if (guest->trace)
+		cr_assert_eq(uhyve_config_set_trace(config, guest->trace, &error), 0, "%s",
+			     error.text);
 	for (at = guest->env; at && *at; at++)
 		cr_assert_eq(uhyve_config_add_env(config, *at, &error), 0, "%s", error.text);
 	for (at = guest->maps; at && *at; at++)
@@ -267,6 +276,21 @@ void guest_stop(struct running *running)
 	uhyve_vm_stop(running->vm);
 }
 
+/* Keep the first events. */
+struct kept {
+	struct outcome *outcome;
+	size_t count;
+};
+
+static int keep(void *context, const struct uhyve_trace_event *event)
+{
+	struct kept *kept = context;
+
+	if (kept->count < TRACED)
+		kept->outcome->events[kept->count++] = *event;
+	return 0;
+}
+
 void guest_finish(struct running *running, struct outcome *outcome)
 {
 	int code = 0;
@@ -283,6 +307,8 @@ void guest_finish(struct running *running, struct outcome *outcome)
 	outcome->stats.backend =
 		strcmp(outcome->stats.backend, "threads") == 0 ? "threads" : "io_uring";
 	outcome->result = running->result;
+	outcome->trace = (struct uhyve_trace_summary){ 0 };
+	(void)uhyve_vm_trace(running->vm, keep, &(struct kept){ outcome, 0 }, &outcome->trace);
 	snprintf(outcome->report, sizeof(outcome->report), "%s",
 		 running->result.report ? running->result.report : "");
 	outcome->result.report = outcome->report;
