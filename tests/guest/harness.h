@@ -91,6 +91,15 @@ const char *scratch(void);
 /* The path of a file in it, which is written first unless `data` is NULL; not freed. */
 const char *scratch_file(const char *name, const void *data, size_t size);
 
+/* Whether this runs on the processor that scripts/nested has QEMU emulate: see docs/hosts.md. */
+bool emulated(void);
+
+/*
+ * End the test as skipped, and say why in a line that scripts/count-tests counts: Criterion by
+ * itself does neither.
+ */
+_Noreturn void skip_test(const char *why);
+
 /* Open descriptors of this process. */
 unsigned open_descriptors(void);
 
