@@ -1,6 +1,7 @@
 #include "thread.h"
 
 #include "arch/x86_64/cpu.h"
+#include "core/port.h"
 #include "core/trace.h"
 #include "lib/string.h"
 #include "mm/heap.h"
@@ -169,6 +170,7 @@ void pg_thread_start(struct pg_thread *thread)
 {
 	uint64_t affinity = atomic_load_explicit(&thread->affinity, memory_order_relaxed);
 
+	pg_trace(pg_port_executor(), PG_TRACE_NAME, &thread->task, thread->tid);
 	pg_task_spawn_user(pg_thread_place(affinity), &thread->task, &thread->future, done);
 }
 
