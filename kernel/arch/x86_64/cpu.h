@@ -17,6 +17,9 @@ struct pg_cpu {
 	struct pg_vcpu *shared;
 	struct pg_thread *loaded; /* whose vector registers and FS base these are, or NULL */
 	unsigned index;
+	/* While `loaded` is NULL, for xstate.c: what the last one has left in the processor. */
+	bool only_legacy; /* all but x87 and SSE is in its initial state       */
+	uint64_t x87;     /* if so: x87's control, status and tags             */
 };
 
 extern unsigned pg_cpu_count;
