@@ -20,7 +20,7 @@ static const char *const names[] = {
 	"realtime",  "limit",   "longjmp", "fix",    "traps",           "altstack",
 	"registers", "vectors", "frame",   "wait",   "altstack_nested", "wait_thread",
 	"pause",     "sleep",   "futex",   "ppoll",  "futex_restart",   "wakeups",
-	"cancel",    "threads", "storm",   "itimer", "hostile",
+	"cancel",    "threads", "storm",   "itimer", "hostile",         "vectors512",
 };
 
 /* A pipe that never has anything to read, as standard input. */

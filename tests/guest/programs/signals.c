@@ -809,6 +809,45 @@ TEST(vectors)
 	}
 }
 
+static void spoil_wide(int signal, siginfo_t *from, void *context)
+{
+	check_initial_state(signal, from, context);
+	__asm__ volatile("vpxorq %%zmm31, %%zmm31, %%zmm31; vpxorq %%zmm2, %%zmm2, %%zmm2;"
+			 "kxorw %%k3, %%k3, %%k3"
+			 :
+			 :
+			 : "memory");
+}
+
+/* What only AVX-512 has: wide registers, more of them, masks. */
+TEST(vectors512)
+{
+	uint64_t in[8], out[2][8];
+	uint32_t mask = 0;
+
+	if (!__builtin_cpu_supports("avx512f"))
+		return;
+	handle_info(SIGUSR1, spoil_wide, 0);
+	for (int i = 0; i < 8; i++)
+		in[i] = PATTERN(i + 1);
+	for (int i = 0; i < 4; i++) {
+		long result = SYS_tgkill;
+		int tid = (int)syscall(SYS_gettid), pid = getpid();
+
+		memset(out, 0, sizeof(out));
+		__asm__ volatile("vmovdqu64 (%1), %%zmm31; vmovdqu64 (%1), %%zmm2;"
+				 "movl $0xa5a5, %%ecx; kmovw %%ecx, %%k3; syscall;"
+				 "vmovdqu64 %%zmm31, (%2); vmovdqu64 %%zmm2, 64(%2);"
+				 "kmovw %%k3, %%ecx; movl %%ecx, (%3); vzeroupper"
+				 : "+a"(result)
+				 : "r"(in), "r"(out), "r"(&mask), "D"(pid), "S"(tid), "d"(SIGUSR1)
+				 : "rcx", "r11", "xmm2", "memory");
+		CHECK(result == 0 && count == i + 1);
+		CHECK(memcmp(in, out[0], 64) == 0 && memcmp(in, out[1], 64) == 0);
+		CHECK(mask == 0xa5a5);
+	}
+}
+
 /* The frame as the kernel's ABI has it. */
 static void on_frame(int signal, siginfo_t *from, void *context)
 {
@@ -1659,6 +1698,7 @@ static const struct {
 	ENTRY(altstack_nested),
 	ENTRY(registers),
 	ENTRY(vectors),
+	ENTRY(vectors512),
 	ENTRY(frame),
 	ENTRY(wait),
 	ENTRY(wait_thread),
