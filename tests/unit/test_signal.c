@@ -806,6 +806,27 @@ Test(signal, alternate_stack)
 	cr_assert_eq(thread->vector, 14);
 }
 
+/* SS_AUTODISARM: while its handler runs there is none, so it may be used for something else. */
+Test(signal, alternate_stack_that_disarms_itself)
+{
+	struct pg_thread *thread = &threads[0];
+	struct pg_sigstack set = { (uintptr_t)stack, PG_SS_AUTODISARM, 0, 8192 }, old;
+
+	thread->regs.rsp = (uintptr_t)stack + STACK_SIZE;
+	cr_assert_eq(NOW(thread, sigaltstack, (uintptr_t)&set, 0), 0);
+	handle(USR1, PG_SA_ONSTACK, 0);
+	cr_assert_eq(pg_signal_send_process(USR1, NULL), 0);
+	cr_assert_eq(handlers(), 1);
+	cr_assert_lt(thread->regs.rsp - (uintptr_t)stack, 8192);
+	cr_assert_eq(NOW(thread, sigaltstack, 0, (uintptr_t)&old), 0);
+	cr_assert_eq(old.flags, PG_SS_DISABLE);
+	sigreturn(thread);
+	cr_assert_eq(NOW(thread, sigaltstack, 0, (uintptr_t)&old), 0);
+	cr_assert_eq(old.flags, PG_SS_AUTODISARM);
+	cr_assert_eq(old.base, (uintptr_t)stack);
+	cr_assert_eq(old.size, 8192);
+}
+
 /* Where the frame can't be: SIGSEGV, for its handler on an alternate stack, or the end. */
 Test(signal, no_room)
 {
