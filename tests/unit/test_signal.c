@@ -162,11 +162,11 @@ static void teardown(void)
 		const struct pg_sigaction ignore = { .handler = PG_SIG_IGN };
 
 		if (signal != PG_SIGKILL && signal != PG_SIGSTOP)
-			cr_expect_eq(NOW(NULL, rt_sigaction, (uint64_t)signal, (uintptr_t)&ignore,
+			cr_assert_eq(NOW(NULL, rt_sigaction, (uint64_t)signal, (uintptr_t)&ignore,
 					 0, 8),
 				     0);
 	}
-	cr_expect_eq(sys_allocated, 0, "%ld blocks are left", sys_allocated);
+	cr_assert_eq(sys_allocated, 0, "%ld blocks are left", sys_allocated);
 }
 
 TestSuite(signal, .init = setup, .fini = teardown, .timeout = 20);
@@ -208,7 +208,7 @@ static int handlers(void)
 }
 
 /* Back from the handler, as the restorer does it. */
-static void sigreturn(struct pg_thread *thread)
+static void go_back(struct pg_thread *thread)
 {
 	thread->regs.rsp += 8;
 	thread->full = false;
@@ -336,7 +336,7 @@ Test(signal, the_caller_or_else_the_oldest)
 	cr_assert_eq(pg_signal_send_process(USR1, NULL), 0);
 	cr_assert_eq(pending(&threads[0]), BIT(USR1));
 	/* Whoever is the first to unblock it. */
-	sigreturn(&threads[3]);
+	go_back(&threads[3]);
 	cr_assert(in_handler(&threads[3], USR1));
 	cr_assert_eq(pending(&threads[0]), 0);
 }
@@ -471,7 +471,7 @@ Test(signal, restarted_or_not)
 		cr_assert(in_handler(thread, USR1));
 		cr_assert_eq(gate.drops, 1);
 		cr_assert_not(thread->in_syscall);
-		sigreturn(thread);
+		go_back(thread);
 		cr_assert_eq(thread->regs.rip, rules[i].again ? 0x500000 : 0x500002);
 		cr_assert_eq((int64_t)thread->regs.rax, rules[i].again ? 77 : rules[i].result);
 		cr_assert_eq(thread->signals.mask, 0);
@@ -489,7 +489,7 @@ Test(signal, calls_that_cannot_be_interrupted_go_on)
 	gate_open(&gate);
 	cr_assert_eq(handlers(), 1);
 	cr_assert_eq(gate.drops, 0);
-	sigreturn(&threads[0]);
+	go_back(&threads[0]);
 	cr_assert_eq(threads[0].regs.rax, 5);
 }
 
@@ -502,7 +502,7 @@ Test(signal, ready_wins)
 	cr_assert_eq(pg_signal_send_process(USR1, NULL), 0);
 	cr_assert_eq(handlers(), 1);
 	cr_assert_eq(gate.drops, 0);
-	sigreturn(&threads[0]);
+	go_back(&threads[0]);
 	cr_assert_eq(threads[0].regs.rax, 5);
 }
 
@@ -543,9 +543,9 @@ static void read_interrupted(int64_t answer, int64_t result)
 	cr_assert_eq(handlers(), 1);
 	/* The last one to be prepared runs first. */
 	cr_assert(in_handler(thread, USR2));
-	sigreturn(thread);
+	go_back(thread);
 	cr_assert(in_handler(thread, USR1));
-	sigreturn(thread);
+	go_back(thread);
 	cr_assert_eq((int64_t)thread->regs.rax, result);
 	pg_file_put(pg_fd_remove(fd));
 	host_settle(&sys_vcpu);
@@ -578,7 +578,7 @@ Test(signal, events_are_told_although_dropped)
 	sys_answer(&entry, PG_POLLIN);
 	sys_answer(&cancel, -ENOENT);
 	cr_assert_eq(handlers(), 1);
-	sigreturn(thread);
+	go_back(thread);
 	cr_assert_eq(thread->regs.rax, 1);
 	cr_assert_eq(pollfd.revents, PG_POLLIN);
 	pg_file_put(pg_fd_remove(pollfd.fd));
@@ -598,7 +598,7 @@ Test(signal, sleeps_tell_what_is_left)
 	cr_assert_eq(handlers(), 1);
 	cr_assert_eq(left[0], 6);
 	cr_assert_eq(left[1], SECOND - 5);
-	sigreturn(&threads[0]);
+	go_back(&threads[0]);
 	cr_assert_eq((int64_t)threads[0].regs.rax, -EINTR);
 }
 
@@ -616,7 +616,7 @@ Test(signal, sigsuspend)
 	BEGIN(&threads[1], rt_sigsuspend, (uintptr_t)&mask, 8);
 	cr_assert_eq(handlers(), 2);
 	cr_assert_eq(threads[1].signals.mask, BIT(USR1));
-	sigreturn(&threads[1]);
+	go_back(&threads[1]);
 	cr_assert_eq((int64_t)threads[1].regs.rax, -EINTR);
 	cr_assert_eq(threads[1].signals.mask, BIT(USR1) | BIT(USR2));
 }
@@ -658,7 +658,7 @@ Test(signal, sigtimedwait)
 	cr_assert_eq(NOW(&threads[0], tkill, 2, USR2), 0);
 	cr_assert_eq(handlers(), 2);
 	cr_assert_eq(thread->signals.awaited, 0);
-	sigreturn(thread);
+	go_back(thread);
 	cr_assert_eq((int64_t)thread->regs.rax, -EINTR);
 }
 
@@ -769,7 +769,7 @@ Test(signal, frame)
 	cr_assert_eq(*(uint32_t *)(vectors + 832), 0x46505845);
 	cr_assert_eq(*(uint32_t *)(vectors + 468), 836);
 
-	sigreturn(thread);
+	go_back(thread);
 	cr_assert_eq(memcmp(&thread->regs, &before, sizeof(before)), 0);
 	cr_assert(thread->full);
 	cr_assert_eq(thread->signals.mask, BIT(3));
@@ -820,7 +820,7 @@ Test(signal, alternate_stack_that_disarms_itself)
 	cr_assert_lt(thread->regs.rsp - (uintptr_t)stack, 8192);
 	cr_assert_eq(NOW(thread, sigaltstack, 0, (uintptr_t)&old), 0);
 	cr_assert_eq(old.flags, PG_SS_DISABLE);
-	sigreturn(thread);
+	go_back(thread);
 	cr_assert_eq(NOW(thread, sigaltstack, 0, (uintptr_t)&old), 0);
 	cr_assert_eq(old.flags, PG_SS_AUTODISARM);
 	cr_assert_eq(old.base, (uintptr_t)stack);
@@ -859,7 +859,7 @@ Test(signal, hostile_frames)
 		cr_assert_eq(pg_signal_send_process(USR1, NULL), 0);
 		cr_assert_eq(handlers(), 1);
 		((uint64_t *)(thread->regs.rdx + 40))[16] = bad_rip[i];
-		sigreturn(thread);
+		go_back(thread);
 		cr_assert(in_handler(thread, PG_SIGSEGV));
 		set_mask(thread, 0);
 		thread->regs.rsp = (uint64_t)stack + STACK_SIZE / 2;
@@ -868,7 +868,7 @@ Test(signal, hostile_frames)
 	cr_assert_eq(pg_signal_send_process(USR1, NULL), 0);
 	cr_assert_eq(handlers(), 1);
 	((uint64_t *)(thread->regs.rdx + 40))[17] = ~0ull;
-	sigreturn(thread);
+	go_back(thread);
 	cr_assert_eq(thread->regs.rflags, 0x50ed7);
 	/* No frame at all. */
 	thread->regs.rsp = 0;
