@@ -200,7 +200,7 @@ static bool post(struct pg_thread *to, int signal, struct pg_signal_entry **entr
 
 	*chosen = thread;
 	if (signal == PG_SIGKILL)
-		return true;
+		return thread != NULL;
 	/* Blocked, it is kept: what it does may be changed before it is unblocked. */
 	if (thread && !(thread->signals.mask & bit)) {
 		if (pg_signal_ignored(signal, action))
@@ -253,8 +253,6 @@ static int64_t send(struct pg_thread *to, uint32_t tid, int signal, const struct
 		result = -ESRCH;
 	else if (signal)
 		fatal = post(to, signal, &entry, caller, &chosen, &after);
-	if (!chosen)
-		chosen = pg_signals.first;
 	pg_signal_unlock(&after);
 	if (entry)
 		entry_free(entry);
@@ -280,7 +278,7 @@ int64_t pg_signal_send_thread(struct pg_thread *thread, int signal)
 {
 	struct pg_siginfo info = { .signal = signal, .from.pid = PG_PID };
 
-	return send(thread, 0, signal, &info, thread);
+	return send(thread, 0, signal, &info, NULL);
 }
 
 /* ---- taking ---- */
