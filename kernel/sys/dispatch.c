@@ -42,9 +42,16 @@ void pg_syscall_end(struct pg_thread *thread)
 	thread->regs.rax = (uint64_t)call->result;
 }
 
+/* Whether user code goes on: its turn is not over. */
+static bool go_on(const struct pg_thread *thread, const struct pg_vcpu *shared)
+{
+	return !(thread->exited | shared->preempt);
+}
+
 bool pg_syscall_enter(struct pg_thread *thread)
 {
-	struct pg_counters *counters = &pg_cpu_self()->shared->counters;
+	struct pg_vcpu *shared = pg_arch_shared();
+	struct pg_counters *counters = &shared->counters;
 	struct pg_syscall *call = &thread->syscall;
 	struct pg_regs *regs = &thread->regs;
 	uint64_t number = regs->rax;
@@ -54,17 +61,18 @@ bool pg_syscall_enter(struct pg_thread *thread)
 	if (number >= PG_SYSCALLS || !pg_syscall_table[number].name) {
 		counters->unknown++;
 		regs->rax = (uint64_t)-ENOSYS;
-		return true;
+		return go_on(thread, shared);
 	}
 
 	const struct pg_syscall_entry *entry = &pg_syscall_table[number];
 	if (entry->call) {
 		regs->rax = (uint64_t)entry->call(thread, arg);
-		return !thread->exited;
+		return go_on(thread, shared);
 	}
 
 	pg_async_init(&call->async, &syscall_ops);
 	call->entry = entry;
+	call->number = (uint32_t)number;
 	call->cleanup = NULL;
 	memcpy(call->arg, arg, sizeof(arg));
 	thread->in_syscall = true;
@@ -73,5 +81,20 @@ bool pg_syscall_enter(struct pg_thread *thread)
 		return false;
 	}
 	pg_syscall_end(thread);
-	return !thread->exited;
+	return go_on(thread, shared);
+}
+
+/* The call's future is polled here each time: a wake is a change of contexts first. */
+bool pg_syscall_enter_stack(struct pg_thread *thread)
+{
+	bool on = pg_syscall_enter(thread);
+
+	while (thread->in_syscall) {
+		pg_arch_exchange(thread);
+		if (pg_future_poll(&thread->syscall.async.future, &thread->task) == PG_PENDING)
+			continue;
+		pg_syscall_end(thread);
+		on = go_on(thread, pg_arch_shared());
+	}
+	return on;
 }
