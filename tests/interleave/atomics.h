@@ -36,7 +36,7 @@
 #define INTERLEAVE_SITE(object)                                                                    \
 	({                                                                                         \
 		static const struct interleave_site interleave_site = { __FILE__, __LINE__,        \
-									object };                  \
+									__func__, object };        \
 		&interleave_site;                                                                  \
 	})
 

@@ -32,8 +32,7 @@ struct clock {
 
 struct watched {
 	uintptr_t address;
-	uint8_t size;
-	uint64_t value;
+	uint32_t version; /* of the word, when it was loaded */
 };
 
 struct operation {
@@ -85,6 +84,7 @@ struct word {
 	uintptr_t address;
 	uint64_t execution;
 	struct clock written, accessed;
+	uint32_t version; /* counts changes of its value */
 };
 
 struct name {
@@ -104,6 +104,7 @@ static struct node nodes[DEPTH];
 static unsigned depth;    /* steps of this execution so far               */
 static unsigned recorded; /* nodes below this were decided before         */
 static mask asleep;
+static uint32_t seed;
 static int self = -1;
 static int last = -1;
 static void *search; /* the search's own context */
@@ -125,6 +126,11 @@ static mask bit(unsigned process)
 static bool is_flusher(unsigned process)
 {
 	return process >= THREADS;
+}
+
+static bool is_reduced(void)
+{
+	return !options->unreduced && !options->bounded && !options->random;
 }
 
 static bool tso(void)
@@ -188,7 +194,9 @@ static void say_operation(const struct operation *operation)
 
 	say("%-8s", kind_name(operation->kind));
 	if (operation->site)
-		say(" %s (%s:%d)", operation->site->text, base ? base + 1 : file,
+		say(" %s", operation->site->text);
+	if (file[0])
+		say(" (%s, %s:%d)", operation->site->function, base ? base + 1 : file,
 		    operation->site->line);
 	say_address(operation->address);
 }
@@ -331,6 +339,24 @@ static uint64_t apply(const struct operation *operation, uint64_t old)
 	return operation->size < 8 ? value & (((uint64_t)1 << 8 * operation->size) - 1) : value;
 }
 
+static struct word *word_of(uintptr_t address)
+{
+	size_t at = (address >> 2) * 0x9e3779b97f4a7c15ull >> 54;
+
+	for (size_t i = 0; i < WORDS; i++, at = (at + 1) & (WORDS - 1)) {
+		if (words[at].execution != execution) {
+			memset(&words[at], 0, sizeof(words[at]));
+			words[at].execution = execution;
+			words[at].address = address;
+		}
+		if (words[at].address == address)
+			return &words[at];
+	}
+	interleave_fail("the tester has no room for so many atomic words");
+}
+
+_Static_assert(WORDS == 1 << (64 - 54), "word_of");
+
 /* ---- dependence ---- */
 
 static bool is_enabled(unsigned index)
@@ -350,7 +376,7 @@ static bool is_enabled(unsigned index)
 	for (unsigned i = 0; i < process->watching; i++) {
 		const struct watched *watched = &process->watched[i];
 
-		if (see(process, watched->address, watched->size) != watched->value)
+		if (word_of(watched->address)->version != watched->version)
 			return true;
 	}
 	return false;
@@ -416,24 +442,6 @@ static void join(struct clock *into, const struct clock *from)
 			into->of[i] = from->of[i];
 }
 
-static struct word *word_of(uintptr_t address)
-{
-	size_t at = (address >> 2) * 0x9e3779b97f4a7c15ull >> 54;
-
-	for (size_t i = 0; i < WORDS; i++, at = (at + 1) & (WORDS - 1)) {
-		if (words[at].execution != execution) {
-			memset(&words[at], 0, sizeof(words[at]));
-			words[at].execution = execution;
-			words[at].address = address;
-		}
-		if (words[at].address == address)
-			return &words[at];
-	}
-	interleave_fail("the tester has no room for so many atomic words");
-}
-
-_Static_assert(WORDS == 1 << (64 - 54), "word_of");
-
 /* What happens before the next step of a process, as far as that is known before it. */
 static struct clock before_next(unsigned index)
 {
@@ -483,35 +491,39 @@ static void add_backtrack(unsigned index, unsigned at, const struct clock *befor
 	node->backtrack |= starts & bit(index) ? bit(index) : starts & -starts;
 }
 
-/* Step `at` has enabled the process's next one: there is no other order of the two. */
-static bool has_enabled(unsigned at, unsigned index)
+/* Was the process's next step disabled before step `at`? After it? */
+static bool was_disabled(unsigned at, unsigned index)
 {
-	unsigned after = at + 1;
+	return !(nodes[at].enabled & bit(index)) && processes[index].before.of[index] <= at;
+}
 
-	if ((nodes[at].enabled & bit(index)) || processes[index].before.of[index] > at)
-		return false;
-	while (after < depth && nodes[after].choice)
-		after++;
-	return (after < depth ? nodes[after].enabled : all_enabled()) & bit(index);
+static bool is_enabled_after(unsigned at, unsigned index)
+{
+	do
+		at++;
+	while (at < depth && nodes[at].choice);
+	return (at < depth ? nodes[at].enabled : all_enabled()) & bit(index);
 }
 
 /*
  * The steps that race with the process's next one: they depend on each other, and nothing in
- * between puts them in order. What enables it stays before it, but may go with it (a lock that
- * was taken and released since: it could have been taken before).
+ * between puts them in order. A step that comes while the process waits has to come before;
+ * but what comes before that step may do so because of it (a lock that was taken and released:
+ * the process could have taken it first).
  */
 static void find_races(unsigned index)
 {
 	struct clock before = before_next(index), reached = before;
 
-	if (options->unreduced || options->bounded)
+	if (!is_reduced())
 		return;
 	for (unsigned i = depth; i-- > 0;) {
 		if (!depends(&nodes[i], index) || reached.of[nodes[i].chosen] > i)
 			continue;
-		if (has_enabled(i, index))
+		if (!was_disabled(i, index))
+			join(&reached, &nodes[i].before);
+		else if (is_enabled_after(i, index))
 			continue;
-		join(&reached, &nodes[i].before);
 		add_backtrack(index, i, &before);
 	}
 }
@@ -526,7 +538,7 @@ static void find_races_of_waiters(void)
 
 /* ---- a step ---- */
 
-static void watch(struct process *thread, uintptr_t address, size_t size, uint64_t value)
+static void watch(struct process *thread, uintptr_t address)
 {
 	unsigned i = 0;
 
@@ -540,7 +552,7 @@ static void watch(struct process *thread, uintptr_t address, size_t size, uint64
 	}
 	if (i == thread->watching)
 		thread->watching++;
-	thread->watched[i] = (struct watched){ address, (uint8_t)size, value };
+	thread->watched[i] = (struct watched){ address, word_of(address)->version };
 }
 
 /* Order of the search: what the step depends on, and who depends on it. */
@@ -570,6 +582,24 @@ static void order_step(struct process *process, struct node *node)
 	}
 }
 
+static void change(uintptr_t address, size_t size, uint64_t value)
+{
+	if (read_memory(address, size) != value)
+		word_of(address)->version++;
+	write_memory(address, size, value);
+}
+
+/* A thread that spins does not wait for its own store to arrive. */
+static void know(struct process *thread, uintptr_t address)
+{
+	uint32_t version = word_of(address)->version;
+
+	for (unsigned i = 0; i < thread->watching; i++)
+		if (thread->watched[i].address == address &&
+		    thread->watched[i].version + 1 == version)
+			thread->watched[i].version = version;
+}
+
 static void do_flush(unsigned index, struct node *node)
 {
 	struct process *thread = &processes[index - THREADS];
@@ -584,7 +614,8 @@ static void do_flush(unsigned index, struct node *node)
 	node->new = operation->operand;
 	/* Its own thread may have given the memory back since: then the store was before that. */
 	if (!memory_is_dead(operation->address, operation->size, -2)) {
-		write_memory(operation->address, operation->size, operation->operand);
+		change(operation->address, operation->size, operation->operand);
+		know(thread, operation->address);
 		memory_store_end(operation->address, &stored->carries, stored->releases);
 	}
 	join(&processes[index].before, &stored->before);
@@ -620,13 +651,12 @@ static void do_operation(unsigned index, struct node *node)
 	thread->result = node->old;
 	if (next->kind == INTERLEAVE_LOAD) {
 		memory_load((int)index, next->address, next->order);
-		watch(thread, next->address, next->size, node->old);
+		watch(thread, next->address);
 		order_step(thread, node);
 		return;
 	}
 	/* A loop that has written has done something: what it saw before does not matter. */
 	thread->watching = 0;
-	watch(thread, next->address, next->size, node->new);
 	order_step(thread, node);
 	if (next->kind == INTERLEAVE_STORE) {
 		struct stored stored = { .operation = *next, .before = thread->before };
@@ -634,24 +664,36 @@ static void do_operation(unsigned index, struct node *node)
 		stored.operation.operand = node->new;
 		memory_store_begin((int)index, next->order, &stored.carries, &stored.releases);
 		if (!is_buffered(next)) {
-			write_memory(next->address, next->size, node->new);
+			change(next->address, next->size, node->new);
+			watch(thread, next->address);
 			memory_store_end(next->address, &stored.carries, stored.releases);
 			return;
 		}
 		if (thread->buffered == BUFFERED)
 			interleave_fail("the tester's store buffers are too small");
 		thread->buffer[thread->buffered++] = stored;
+		watch(thread, next->address);
 		return;
 	}
+	change(next->address, next->size, node->new);
+	watch(thread, next->address);
 	if (next->kind == INTERLEAVE_COMPARE && node->old != next->expected) {
 		memory_load((int)index, next->address, next->failed);
 		return;
 	}
-	write_memory(next->address, next->size, node->new);
 	memory_modify((int)index, next->address, next->order);
 }
 
 /* ---- decisions ---- */
+
+static uint32_t next_random(void)
+{
+	/* xorshift */
+	seed ^= seed << 13;
+	seed ^= seed >> 17;
+	seed ^= seed << 5;
+	return seed;
+}
 
 static unsigned first_of(mask set)
 {
@@ -694,6 +736,19 @@ static void end_execution(void)
 	__builtin_unreachable();
 }
 
+/* Mostly go on with the same thread: many executions need few switches to go wrong. */
+static void choose_randomly(struct node *node)
+{
+	unsigned skip;
+	mask rest = node->enabled;
+
+	if (node->last >= 0 && (rest & bit((unsigned)node->last)) && next_random() % 8)
+		return;
+	for (skip = next_random() % (unsigned)__builtin_popcount(rest); skip; skip--)
+		rest &= rest - 1;
+	node->chosen = first_of(rest);
+}
+
 static void decide(struct node *node, mask enabled, bool is_new)
 {
 	mask open;
@@ -714,7 +769,9 @@ static void decide(struct node *node, mask enabled, bool is_new)
 		end_execution();
 	}
 	node->chosen = last >= 0 && (open & bit((unsigned)last)) ? (unsigned)last : first_of(open);
-	if (!options->unreduced && !options->bounded)
+	if (options->random)
+		choose_randomly(node);
+	if (is_reduced())
 		node->backtrack = bit(node->chosen);
 }
 
@@ -808,6 +865,8 @@ unsigned interleave_choose(unsigned count)
 	if (is_new) {
 		node->choice = true;
 		node->count = count;
+		if (options->random)
+			node->chosen = next_random() % count;
 	} else if (!node->choice) {
 		interleave_fail("the scenario is not deterministic");
 	}
@@ -817,6 +876,52 @@ unsigned interleave_choose(unsigned count)
 }
 
 /* ---- what threads call ---- */
+
+static bool is_mutated(const struct operation *operation)
+{
+	const struct interleave_mutation *mutation = &options->mutation;
+
+	return mutation->mistake && operation->site && operation->site->function &&
+	       !strcmp(operation->site->function, mutation->function) &&
+	       (!mutation->object || !strcmp(operation->site->text, mutation->object));
+}
+
+static uint64_t announce_mutated(struct operation operation)
+{
+	switch (options->mutation.mistake) {
+	case INTERLEAVE_NO_MISTAKE:
+		break;
+	case INTERLEAVE_RELAXED:
+		operation.order = operation.failed = memory_order_relaxed;
+		break;
+	case INTERLEAVE_STORED:
+		if (operation.kind != INTERLEAVE_EXCHANGE)
+			break;
+		operation.kind = INTERLEAVE_STORE;
+		operation.order = memory_order_release;
+		break;
+	case INTERLEAVE_SPLIT: {
+		struct operation half = operation;
+		uint64_t old;
+
+		if (reads_only(operation.kind) || operation.kind == INTERLEAVE_STORE)
+			break;
+		half.kind = INTERLEAVE_LOAD;
+		old = announce(&half);
+		half.kind = INTERLEAVE_STORE;
+		half.order = memory_order_release;
+		half.operand = apply(&operation, old);
+		announce(&half);
+		return old;
+	}
+	case INTERLEAVE_BLIND:
+		if (operation.kind != INTERLEAVE_LOAD)
+			break;
+		announce(&operation);
+		return 0;
+	}
+	return announce(&operation);
+}
 
 uint64_t interleave_operation(enum interleave_kind kind, volatile void *address, size_t size,
 			      uint64_t operand, uint64_t expected, int order, int failed,
@@ -835,7 +940,7 @@ uint64_t interleave_operation(enum interleave_kind kind, volatile void *address,
 	uint64_t old;
 
 	if (self >= 0)
-		return announce(&operation);
+		return is_mutated(&operation) ? announce_mutated(operation) : announce(&operation);
 	/* setup() and check(): nobody else is there. */
 	if (kind == INTERLEAVE_FENCE)
 		return 0;
@@ -846,7 +951,8 @@ uint64_t interleave_operation(enum interleave_kind kind, volatile void *address,
 
 void interleave_relax(void)
 {
-	static const struct interleave_site site = { "", 0, "what it has loaded" };
+	static const struct interleave_site site = { "", 0, "",
+						     "what it has loaded" };
 	const struct operation operation = { .kind = INTERLEAVE_RELAX, .site = &site };
 
 	if (self >= 0)
@@ -997,7 +1103,7 @@ static bool next_decision(void)
 			continue;
 		}
 		node->done |= bit(node->chosen);
-		if (!options->unreduced && !options->bounded)
+		if (is_reduced())
 			node->sleep |= bit(node->chosen);
 		open = open_decisions(node);
 		if (open) {
@@ -1039,6 +1145,7 @@ void interleave_explore(const struct interleave_scenario *what,
 	while (threads < THREADS && scenario->threads[threads].run)
 		threads++;
 	recorded = 0;
+	seed = options->random;
 	catch_faults();
 	do {
 		if (options->limit && result->executions + result->pruned >= options->limit)
@@ -1046,6 +1153,8 @@ void interleave_explore(const struct interleave_scenario *what,
 		execute();
 		if (result->failed)
 			return;
-	} while (next_decision());
+		if (options->random)
+			recorded = 0;
+	} while (options->random || next_decision());
 	result->complete = true;
 }

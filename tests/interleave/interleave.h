@@ -36,8 +36,8 @@
  * synchronises nothing): a data race is a failure, and so is an access to memory that was given
  * back with interleave_dead(). With these checks, plain stores need no store buffer.
  *
- * Spinning. A thread that calls interleave_relax() is disabled until one of the words that it
- * has loaded since its last write has another value. So spinning is not unrolled, and a
+ * Spinning. A thread that calls interleave_relax() is disabled until somebody has changed one of
+ * the words that it has used since its last write. So spinning is not unrolled, and a
  * thread that spins for ever is a deadlock, and found.
  *
  * Not modelled: weaker memory than x86 (loads are never late, stores of one thread
@@ -75,12 +75,29 @@ enum interleave_memory {
 	INTERLEAVE_TSO,
 };
 
+/* A mistake put into the code, to see that it is found: atomics of one function, changed. */
+enum interleave_mistake {
+	INTERLEAVE_NO_MISTAKE,
+	INTERLEAVE_RELAXED, /* their order becomes memory_order_relaxed               */
+	INTERLEAVE_STORED,  /* an exchange becomes a store of release order           */
+	INTERLEAVE_SPLIT,   /* a read-modify-write becomes a load, and then a store   */
+	INTERLEAVE_BLIND,   /* a load sees 0                                          */
+};
+
+struct interleave_mutation {
+	enum interleave_mistake mistake;
+	const char *function; /* in whose text the operation is            */
+	const char *object;   /* what stands there as its object; NULL: all */
+};
+
 struct interleave_options {
+	struct interleave_mutation mutation;
 	enum interleave_memory memory;
 	bool unreduced;
 	bool bounded; /* by `preemptions`; not reduced then */
 	unsigned preemptions;
-	uint64_t limit; /* executions; 0: all of them */
+	uint32_t random; /* not 0: a seed; `limit` executions at random, no search */
+	uint64_t limit;  /* executions; 0: all of them */
 };
 
 struct interleave_result {
@@ -135,6 +152,7 @@ unsigned interleave_choose(unsigned count);
 struct interleave_site {
 	const char *file;
 	int line;
+	const char *function;
 	const char *text; /* the object, as the source calls it */
 };
 
