@@ -35,7 +35,7 @@
 
 #include "task.h"
 
-#ifndef PG_RUNQ_SLOTS /* the interleaving tester has a few only */
+#ifndef PG_RUNQ_SLOTS      /* the interleaving tester has a few only */
 #define PG_RUNQ_SLOTS 256u /* a power of two */
 #define PG_RUNQ_CLAIM 16u
 #define PG_RUNQ_STEAL 32u /* tasks stolen at once, at most */

@@ -68,11 +68,11 @@
 		__auto_type interleave_object = (object);                                          \
 		INTERLEAVE_UNPACK(                                                                 \
 			INTERLEAVE_TYPE(interleave_object),                                        \
-			interleave_operation(                                                      \
-				kind, (volatile void *)interleave_object,                          \
-				sizeof(*interleave_object),                                        \
-				INTERLEAVE_PACK(INTERLEAVE_TYPE(interleave_object), value), 0,     \
-				order, order, INTERLEAVE_SITE(#object)));                          \
+			interleave_operation(kind, (volatile void *)interleave_object,             \
+					     sizeof(*interleave_object),                           \
+					     INTERLEAVE_PACK(INTERLEAVE_TYPE(interleave_object),   \
+							     value),                               \
+					     0, order, order, INTERLEAVE_SITE(#object)));          \
 	})
 
 #define atomic_init(object, value)                                                                 \
@@ -111,8 +111,8 @@
 	({                                                                                         \
 		__auto_type interleave_object = (object);                                          \
 		__auto_type interleave_expected = (expected);                                      \
-		uint64_t interleave_wanted = INTERLEAVE_PACK(INTERLEAVE_TYPE(interleave_object),   \
-							     *interleave_expected);                \
+		uint64_t interleave_wanted =                                                       \
+			INTERLEAVE_PACK(INTERLEAVE_TYPE(interleave_object), *interleave_expected); \
 		uint64_t interleave_old = interleave_operation(                                    \
 			INTERLEAVE_COMPARE, (volatile void *)interleave_object,                    \
 			sizeof(*interleave_object),                                                \
@@ -130,14 +130,18 @@
 	((void)interleave_operation(INTERLEAVE_FENCE, NULL, 0, 0, 0, order, order,                 \
 				    INTERLEAVE_SITE("fence")))
 
-#define atomic_load(object)             atomic_load_explicit(object, memory_order_seq_cst)
-#define atomic_store(object, value)     atomic_store_explicit(object, value, memory_order_seq_cst)
-#define atomic_exchange(object, value)  atomic_exchange_explicit(object, value, memory_order_seq_cst)
-#define atomic_fetch_add(object, value) atomic_fetch_add_explicit(object, value, memory_order_seq_cst)
-#define atomic_fetch_sub(object, value) atomic_fetch_sub_explicit(object, value, memory_order_seq_cst)
-#define atomic_fetch_or(object, value)  atomic_fetch_or_explicit(object, value, memory_order_seq_cst)
-#define atomic_fetch_and(object, value) atomic_fetch_and_explicit(object, value, memory_order_seq_cst)
-#define atomic_fetch_xor(object, value) atomic_fetch_xor_explicit(object, value, memory_order_seq_cst)
+#define atomic_load(object)            atomic_load_explicit(object, memory_order_seq_cst)
+#define atomic_store(object, value)    atomic_store_explicit(object, value, memory_order_seq_cst)
+#define atomic_exchange(object, value) atomic_exchange_explicit(object, value, memory_order_seq_cst)
+#define atomic_fetch_add(object, value)                                                            \
+	atomic_fetch_add_explicit(object, value, memory_order_seq_cst)
+#define atomic_fetch_sub(object, value)                                                            \
+	atomic_fetch_sub_explicit(object, value, memory_order_seq_cst)
+#define atomic_fetch_or(object, value) atomic_fetch_or_explicit(object, value, memory_order_seq_cst)
+#define atomic_fetch_and(object, value)                                                            \
+	atomic_fetch_and_explicit(object, value, memory_order_seq_cst)
+#define atomic_fetch_xor(object, value)                                                            \
+	atomic_fetch_xor_explicit(object, value, memory_order_seq_cst)
 #define atomic_compare_exchange_strong(object, expected, value)                                    \
 	atomic_compare_exchange_strong_explicit(object, expected, value, memory_order_seq_cst,     \
 						memory_order_seq_cst)

@@ -46,7 +46,7 @@ struct operation {
 
 struct stored {
 	struct operation operation;
-	struct clock before;          /* the step that put it here, and what that depends on */
+	struct clock before; /* the step that put it here, and what that depends on */
 	struct memory_clock carries;
 	bool releases;
 };
@@ -109,9 +109,9 @@ static int self = -1;
 static int last = -1;
 static void *search; /* the search's own context */
 static bool pruned;
-static bool starting;      /* threads run to their first operation */
-static bool stepping;      /* nodes[depth] is being done           */
-static unsigned preempted; /* threads that could have gone on      */
+static bool starting;           /* threads run to their first operation */
+static bool stepping;           /* nodes[depth] is being done           */
+static unsigned preempted;      /* threads that could have gone on      */
 static struct process director; /* runs setup(), and starts the threads; or check() */
 static struct word words[WORDS];
 static uint64_t execution;
@@ -160,12 +160,18 @@ static void say(const char *format, ...)
 static const char *kind_name(enum interleave_kind kind)
 {
 	static const char *const text[] = {
-		[INTERLEAVE_LOAD] = "load",         [INTERLEAVE_STORE] = "store",
-		[INTERLEAVE_EXCHANGE] = "exchange", [INTERLEAVE_COMPARE] = "compare",
-		[INTERLEAVE_ADD] = "add",           [INTERLEAVE_SUB] = "sub",
-		[INTERLEAVE_OR] = "or",             [INTERLEAVE_AND] = "and",
-		[INTERLEAVE_XOR] = "xor",           [INTERLEAVE_FENCE] = "fence",
-		[INTERLEAVE_RELAX] = "spin",        [INTERLEAVE_TAKE] = "take",
+		[INTERLEAVE_LOAD] = "load",
+		[INTERLEAVE_STORE] = "store",
+		[INTERLEAVE_EXCHANGE] = "exchange",
+		[INTERLEAVE_COMPARE] = "compare",
+		[INTERLEAVE_ADD] = "add",
+		[INTERLEAVE_SUB] = "sub",
+		[INTERLEAVE_OR] = "or",
+		[INTERLEAVE_AND] = "and",
+		[INTERLEAVE_XOR] = "xor",
+		[INTERLEAVE_FENCE] = "fence",
+		[INTERLEAVE_RELAX] = "spin",
+		[INTERLEAVE_TAKE] = "take",
 		[INTERLEAVE_FLUSH] = "flush",
 	};
 
@@ -216,7 +222,7 @@ static void say_schedule(void)
 			say(": %#llx", (unsigned long long)node->old);
 		if (node->new != node->old)
 			say(" -> %#llx", (unsigned long long)node->new);
-		say("%s\n", is_flusher(node->chosen)                             ? " (arrives)"
+		say("%s\n", is_flusher(node->chosen) ? " (arrives)"
 			    : tso() && node->operation.kind == INTERLEAVE_STORE &&
 					    node->operation.order != memory_order_seq_cst
 				    ? " (buffered)"
@@ -255,8 +261,8 @@ void interleave_fail(const char *format, ...)
 void interleave_name(const volatile void *address, size_t size, const char *name)
 {
 	if (name_count < NAMES)
-		names[name_count++] = (struct name){ (uintptr_t)address, (uintptr_t)address + size,
-						     name };
+		names[name_count++] =
+			(struct name){ (uintptr_t)address, (uintptr_t)address + size, name };
 }
 
 /* ---- memory ---- */
@@ -408,9 +414,9 @@ static bool depends(const struct node *node, unsigned index)
 {
 	const struct operation *did = &node->operation;
 	const struct process *process = &processes[index];
-	const struct operation *next = is_flusher(index) ?
-					       &processes[index - THREADS].buffer[0].operation :
-					       &process->next;
+	const struct operation *next = is_flusher(index)
+					       ? &processes[index - THREADS].buffer[0].operation
+					       : &process->next;
 	bool flushes = is_flusher(index);
 
 	if (node->choice || node->chosen == index)
@@ -420,8 +426,7 @@ static bool depends(const struct node *node, unsigned index)
 		return true;
 	if (flushes && node->chosen == index - THREADS && drains(did))
 		return true;
-	if ((!flushes && is_buffered(next)) ||
-	    (!is_flusher(node->chosen) && is_buffered(did)))
+	if ((!flushes && is_buffered(next)) || (!is_flusher(node->chosen) && is_buffered(did)))
 		return false;
 	if (did->kind == INTERLEAVE_FENCE || next->kind == INTERLEAVE_FENCE)
 		return false;
@@ -563,7 +568,8 @@ static void order_step(struct process *process, struct node *node)
 	if (did->kind == INTERLEAVE_RELAX) {
 		for (unsigned i = 0; i < node->watching; i++)
 			join(&process->before, &word_of(node->watched[i].address)->written);
-	} else if (did->kind != INTERLEAVE_FENCE && !(is_buffered(did) && !is_flusher(node->chosen))) {
+	} else if (did->kind != INTERLEAVE_FENCE &&
+		   !(is_buffered(did) && !is_flusher(node->chosen))) {
 		struct word *word = word_of(did->address);
 
 		join(&process->before, reads_only(did->kind) ? &word->written : &word->accessed);
@@ -573,7 +579,8 @@ static void order_step(struct process *process, struct node *node)
 	if (did->kind == INTERLEAVE_RELAX) {
 		for (unsigned i = 0; i < node->watching; i++)
 			join(&word_of(node->watched[i].address)->accessed, &process->before);
-	} else if (did->kind != INTERLEAVE_FENCE && !(is_buffered(did) && !is_flusher(node->chosen))) {
+	} else if (did->kind != INTERLEAVE_FENCE &&
+		   !(is_buffered(did) && !is_flusher(node->chosen))) {
 		struct word *word = word_of(did->address);
 
 		join(&word->accessed, &process->before);
@@ -951,8 +958,7 @@ uint64_t interleave_operation(enum interleave_kind kind, volatile void *address,
 
 void interleave_relax(void)
 {
-	static const struct interleave_site site = { "", 0, "",
-						     "what it has loaded" };
+	static const struct interleave_site site = { "", 0, "", "what it has loaded" };
 	const struct operation operation = { .kind = INTERLEAVE_RELAX, .site = &site };
 
 	if (self >= 0)

@@ -107,7 +107,7 @@ struct interleave_result {
 	unsigned depth; /* of the longest                         */
 	bool complete;  /* the search came to its end             */
 	bool failed;
-	char report[32768]; /* what failed, and the schedule that leads there */
+	char report[32768];                     /* what failed, and the schedule that leads there */
 	uint64_t outcomes[INTERLEAVE_OUTCOMES]; /* sorted                   */
 	size_t outcome_count;
 };

@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CELLS    16384 /* of 8 bytes; power of two */
-#define DEAD     32    /* ranges */
-#define LOCAL    2000000
-#define UNIT     8
-#define POISON   0xdb
+#define CELLS  16384 /* of 8 bytes; power of two */
+#define DEAD   32    /* ranges */
+#define LOCAL  2000000
+#define UNIT   8
+#define POISON 0xdb
 
 /* Clock values of the accesses to each of the eight bytes; 0: none. */
 struct cell {

@@ -18,13 +18,14 @@ static const struct {
 	const struct interleave_scenario *scenario;
 	bool only_long;
 } table[] = {
-	{ &lock_exclusive, false },  { &task_wake, false },       { &task_wake_3, true },
-	{ &task_cancel, false },     { &task_join, false },       { &task_done, false },
-	{ &park_post, false },       { &park_post_stop, false },  { &park_completion, false },
-	{ &ring_submit, false },     { &ring_contend, false },    { &ring_deadline, false },
-	{ &waitq_pass_on, false },   { &waitq_condition, false }, { &runq_steal, false },
-	{ &runq_overflow, false },   { &runq_thieves, false },    { &steal_inbox, false },
-	{ &steal_wake, false },      { &steal_pinned, false },    { &steal_migrate, false },
+	{ &lock_exclusive, false },  { &task_wake, false },        { &task_wake_3, true },
+	{ &task_cancel, false },     { &task_cancel_only, false }, { &task_join, false },
+	{ &task_done, false },       { &park_post, false },        { &park_post_stop, false },
+	{ &park_completion, false }, { &park_completions, false }, { &ring_submit, false },
+	{ &ring_contend, false },    { &ring_deadline, false },    { &waitq_pass_on, false },
+	{ &waitq_condition, false }, { &runq_steal, false },       { &runq_overflow, false },
+	{ &runq_thieves, false },    { &steal_inbox, false },      { &steal_wake, false },
+	{ &steal_pinned, false },    { &steal_migrate, false },
 };
 
 static const struct {
@@ -32,7 +33,42 @@ static const struct {
 	enum interleave_memory memory;
 	struct interleave_mutation mutation;
 } mistakes[] = {
+	/* Sleeping: what is published before the look has to be there before it. */
 	{ &park_post, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_ring_park", NULL } },
+	{ &park_completion, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_cq_push", NULL } },
+	{ &ring_submit, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_sq_push", NULL } },
+	{ &ring_submit, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_ring_server_sleep", NULL } },
+	{ &ring_contend, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_ring_contend", NULL } },
+	{ &ring_deadline, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_ring_set_deadline", NULL } },
+	/* Last looks left out. */
+	{ &park_post, INTERLEAVE_SC, { INTERLEAVE_BLIND, "has_work_at_last", "&executor->inbox" } },
+	{ &park_post_stop,
+	  INTERLEAVE_SC,
+	  { INTERLEAVE_BLIND, "has_work_at_last", "&executor->stop" } },
+	{ &park_completion, INTERLEAVE_SC, { INTERLEAVE_BLIND, "has_work_at_last", NULL } },
+	{ &park_completions, INTERLEAVE_SC, { INTERLEAVE_BLIND, "submit", "&ring->sq_head" } },
+	{ &task_join, INTERLEAVE_SC, { INTERLEAVE_BLIND, "join_poll", NULL } },
+	{ &steal_pinned, INTERLEAVE_SC, { INTERLEAVE_BLIND, "pg_task_pinned", "&task->pins" } },
+	/* One operation made two. */
+	{ &task_wake, INTERLEAVE_SC, { INTERLEAVE_SPLIT, "pg_task_end", NULL } },
+	{ &task_cancel_only, INTERLEAVE_SC, { INTERLEAVE_SPLIT, "pg_task_begin", NULL } },
+	{ &task_wake, INTERLEAVE_SC, { INTERLEAVE_SPLIT, "pg_task_mark", NULL } },
+	{ &park_post, INTERLEAVE_SC, { INTERLEAVE_SPLIT, "push_inbox", NULL } },
+	{ &park_post, INTERLEAVE_SC, { INTERLEAVE_SPLIT, "take_all", NULL } },
+	{ &steal_inbox, INTERLEAVE_SC, { INTERLEAVE_SPLIT, "take_all", NULL } },
+	{ &runq_steal, INTERLEAVE_SC, { INTERLEAVE_SPLIT, "take", NULL } },
+	{ &runq_steal, INTERLEAVE_SC, { INTERLEAVE_SPLIT, "pg_runq_steal", NULL } },
+	{ &lock_exclusive, INTERLEAVE_SC, { INTERLEAVE_SPLIT, "pg_spin_lock", NULL } },
+	/* Orders. */
+	{ &lock_exclusive, INTERLEAVE_SC, { INTERLEAVE_RELAXED, "pg_spin_lock", NULL } },
+	{ &lock_exclusive, INTERLEAVE_SC, { INTERLEAVE_RELAXED, "pg_spin_unlock", NULL } },
+	{ &park_post, INTERLEAVE_SC, { INTERLEAVE_RELAXED, "push_inbox", NULL } },
+	{ &park_post, INTERLEAVE_SC, { INTERLEAVE_RELAXED, "take_all", NULL } },
+	{ &park_completion, INTERLEAVE_SC, { INTERLEAVE_RELAXED, "pg_cq_pop", NULL } },
+	{ &runq_steal, INTERLEAVE_SC, { INTERLEAVE_RELAXED, "push_slot", "&queue->tail" } },
+	{ &steal_pinned, INTERLEAVE_SC, { INTERLEAVE_RELAXED, "pg_task_unpin", NULL } },
+	{ &steal_wake, INTERLEAVE_SC, { INTERLEAVE_RELAXED, "pg_task_end", NULL } },
+	{ &task_wake, INTERLEAVE_SC, { INTERLEAVE_RELAXED, "pg_task_mark", NULL } },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -67,10 +103,10 @@ static bool run(const struct interleave_scenario *scenario, enum interleave_memo
 	printf("%-32s %-4s %9llu %8llu %6u %7.2f  %s\n", scenario->name, memory_name(memory),
 	       (unsigned long long)result.executions, (unsigned long long)result.pruned,
 	       result.depth, seconds() - began,
-	       result.failed   ? "FAILED" :
-	       result.complete ? "complete" :
-	       seed            ? "at random" :
-				 "the first");
+	       result.failed     ? "FAILED"
+	       : result.complete ? "complete"
+	       : seed            ? "at random"
+				 : "the first");
 	if (result.failed) {
 		failed++;
 		fputs(result.report, stdout);
@@ -106,22 +142,26 @@ static const char *mistake_name(enum interleave_mistake mistake)
 static void find(size_t i, uint64_t limit, bool show)
 {
 	const struct interleave_mutation *mutation = &mistakes[i].mutation;
-	const struct interleave_options options = { .memory = mistakes[i].memory,
-						    .mutation = *mutation,
-						    .limit = limit };
+	struct interleave_options options = { .memory = mistakes[i].memory,
+					      .mutation = *mutation,
+					      .limit = limit };
 	char *end;
 
 	interleave_explore(mistakes[i].scenario, &options, &result);
+	if (!result.failed && !result.complete) {
+		options.random = SEED;
+		interleave_explore(mistakes[i].scenario, &options, &result);
+	}
 	tests++;
 	end = strchr(result.report, '\n');
 	if (end && !show)
 		*end = '\0';
-	printf("%s%s%s %s\n    %s (%s), after %llu: %s\n", mutation->function,
+	printf("%s%s%s %s\n    %s (%s), after %llu%s: %s\n", mutation->function,
 	       mutation->object ? ": " : "", mutation->object ? mutation->object : "",
 	       mistake_name(mutation->mistake), mistakes[i].scenario->name,
 	       memory_name(mistakes[i].memory),
 	       (unsigned long long)(result.executions + result.pruned),
-	       result.failed ? result.report : "NOT FOUND");
+	       options.random ? " at random" : "", result.failed ? result.report : "NOT FOUND");
 	failed += !result.failed;
 	fflush(stdout);
 }
@@ -153,7 +193,8 @@ int main(int argc, char **argv)
 		}
 	}
 	limit = is_long ? LIMIT_LONG : LIMIT;
-	printf("%-32s %-4s %9s %8s %6s %7s\n", "scenario", "", "executed", "pruned", "steps", "CPU s");
+	printf("%-32s %-4s %9s %8s %6s %7s\n", "scenario", "", "executed", "pruned", "steps",
+	       "CPU s");
 	for (size_t i = 0; i < COUNT(table); i++) {
 		if (!is_wanted(table[i].scenario->name, wanted) || (table[i].only_long && !is_long))
 			continue;

@@ -107,19 +107,23 @@ static void receive(void *argument)
 static void test_litmus(void)
 {
 	const struct interleave_scenario lost = {
-		.setup = nothing, .outcome = outcome,
+		.setup = nothing,
+		.outcome = outcome,
 		.threads = { { "a", increment }, { "b", increment } },
 	};
 	const struct interleave_scenario buffering = {
-		.setup = nothing, .outcome = outcome,
+		.setup = nothing,
+		.outcome = outcome,
 		.threads = { { "a", buffered_first }, { "b", buffered_second } },
 	};
 	const struct interleave_scenario exchange = {
-		.setup = nothing, .outcome = outcome,
+		.setup = nothing,
+		.outcome = outcome,
 		.threads = { { "a", exchanged_first }, { "b", exchanged_second } },
 	};
 	const struct interleave_scenario message = {
-		.setup = nothing, .outcome = outcome,
+		.setup = nothing,
+		.outcome = outcome,
 		.threads = { { "a", pass }, { "b", receive } },
 	};
 
@@ -196,7 +200,8 @@ static void write_after(void *argument)
 static void test_mistakes(void)
 {
 	const struct interleave_scenario racing = {
-		.setup = nothing, .threads = { { "writer", write_plain }, { "reader", read_plain } },
+		.setup = nothing,
+		.threads = { { "writer", write_plain }, { "reader", read_plain } },
 	};
 	const struct interleave_scenario ordered = {
 		.setup = nothing,
@@ -207,11 +212,13 @@ static void test_mistakes(void)
 		.threads = { { "writer", write_released }, { "spinner", spin_for_x } },
 	};
 	const struct interleave_scenario forever = {
-		.setup = nothing, .threads = { { "spinner", spin_for_x } },
+		.setup = nothing,
+		.threads = { { "spinner", spin_for_x } },
 	};
 	const struct interleave_scenario asleep = {
 		.setup = nothing,
-		.threads = { { "a", buffered_first }, { "kicker", kick_if_x },
+		.threads = { { "a", buffered_first },
+			     { "kicker", kick_if_x },
 			     { "sleeper", wait_for_kick } },
 	};
 	const struct interleave_scenario after = {
@@ -220,7 +227,8 @@ static void test_mistakes(void)
 	};
 
 	explore(&racing, INTERLEAVE_SC, false);
-	expect(result.failed && strstr(result.report, "data race"), "a relaxed store orders nothing");
+	expect(result.failed && strstr(result.report, "data race"),
+	       "a relaxed store orders nothing");
 	explore(&ordered, INTERLEAVE_SC, false);
 	expect(result.complete, "release and acquire order");
 	explore(&spinning, INTERLEAVE_SC, false);
@@ -239,7 +247,18 @@ static void test_mistakes(void)
 #define OPERATIONS 4
 #define PROGRAMS   200
 
-enum action { READ, WRITE, WRITE_SC, SWAP, ADD, COMPARE, LOCKED, AWAIT, TAKE, ACTIONS };
+enum action {
+	READ,
+	WRITE,
+	WRITE_SC,
+	SWAP,
+	ADD,
+	COMPARE,
+	LOCKED,
+	AWAIT,
+	TAKE,
+	ACTIONS
+};
 
 struct step {
 	enum action action;
@@ -354,9 +373,9 @@ static void make_program(uint32_t seed, bool small)
 	for (int i = 0; i < 3; i++) {
 		programs[i].steps = 1 + next_random(small ? 2 : 3);
 		for (unsigned j = 0; j < programs[i].steps; j++)
-			programs[i].step[j] = (struct step){ next_random(ACTIONS),
-							     next_random(VARIABLES),
-							     1 + next_random(3) };
+			programs[i].step[j] =
+				(struct step){ next_random(ACTIONS), next_random(VARIABLES),
+					       1 + next_random(3) };
 	}
 }
 

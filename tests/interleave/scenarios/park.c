@@ -5,8 +5,6 @@
 
 static struct pg_task tasks[2];
 static struct model_future futures[2];
-static struct pg_hypercall call;
-static struct model_wrap calls;
 static unsigned ended, expected;
 
 static bool at_once(struct model_future *self, struct pg_task *waker)
@@ -82,20 +80,65 @@ const struct interleave_scenario park_post_stop = {
 		     { "stopper", stop } },
 };
 
-/* ---- a hypercall, answered by a loader that sleeps ---- */
+/* ---- hypercalls, answered by a loader that sleeps in between ---- */
 
-static void setup_completion(void)
+static struct pg_hypercall calls[2];
+static unsigned answered[2];
+
+/* Two rounds: the second one's doorbell depends on what became of the first one's. */
+static bool call_twice(struct model_future *self, struct pg_task *waker)
+{
+	size_t i = (size_t)(self - futures);
+
+	while (pg_future_poll(&calls[i].future, waker) == PG_READY) {
+		interleave_assert(calls[i].result == 0);
+		if (++answered[i] == 2)
+			return true;
+		pg_hypercall_init(&calls[i], PG_OP_NOP, 0, 0);
+	}
+	return false;
+}
+
+static void reuse_call(struct pg_task *done)
+{
+	interleave_dead(&calls[done - tasks], sizeof(calls[0]));
+	stop_after_last(done);
+}
+
+static void prepare_calls(unsigned count)
 {
 	setup();
-	expected = 1;
-	pg_hypercall_init(&call, PG_OP_NOP, 0, 0);
-	model_wrap_init(&calls, &call.future);
-	pg_task_spawn(&model_vcpus[0].executor, &tasks[0], &calls.model.future, stop_after_last);
+	INTERLEAVE_NAME(calls);
+	expected = count;
+	for (unsigned i = 0; i < count; i++) {
+		answered[i] = 0;
+		pg_hypercall_init(&calls[i], PG_OP_NOP, 0, 0);
+		model_future_init(&futures[i], call_twice);
+		pg_task_spawn(&model_vcpus[0].executor, &tasks[i], &futures[i].future, reuse_call);
+	}
+}
+
+static void setup_call(void)
+{
+	prepare_calls(1);
+}
+
+static void setup_calls(void)
+{
+	prepare_calls(2);
 }
 
 const struct interleave_scenario park_completion = {
-	.name = "park: hypercall, post",
-	.setup = setup_completion,
+	.name = "park: 2 hypercalls in turn",
+	.setup = setup_call,
+	.check = check_all,
+	.threads = { { "executor", model_run_vcpu, &model_vcpus[0] },
+		     { "loader", model_run_loader, NULL, true } },
+};
+
+const struct interleave_scenario park_completions = {
+	.name = "park: 2 tasks, 2 hypercalls each",
+	.setup = setup_calls,
 	.check = check_all,
 	.threads = { { "executor", model_run_vcpu, &model_vcpus[0] },
 		     { "loader", model_run_loader, NULL, true } },

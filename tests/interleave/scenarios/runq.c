@@ -13,7 +13,7 @@
 static struct pg_runq queue;
 static struct pg_task tasks[TASKS];
 static _Atomic uint32_t taken[TASKS];
-static unsigned pushed, already;
+static unsigned pushed;
 
 static void take(struct pg_task *task)
 {
@@ -23,6 +23,7 @@ static void take(struct pg_task *task)
 	interleave_assert(atomic_fetch_add_explicit(&taken[i], 1, memory_order_relaxed) == 0);
 	/* Whoever takes it owns it: this would race with anybody else who touched it. */
 	task->next = NULL;
+	task->future = NULL;
 }
 
 static void prepare(unsigned start, unsigned count)
@@ -39,7 +40,6 @@ static void prepare(unsigned start, unsigned count)
 	INTERLEAVE_NAME(taken);
 	for (unsigned i = 0; i < count; i++)
 		pg_runq_push(&queue, &tasks[i]);
-	already = count;
 	pushed = count;
 }
 
@@ -56,8 +56,11 @@ static void setup_full(void)
 
 static void push(unsigned count)
 {
-	for (; count; count--)
-		pg_runq_push(&queue, &tasks[pushed++]);
+	for (; count; count--, pushed++) {
+		/* What its poll left there: the push publishes it. */
+		tasks[pushed].future = NULL;
+		pg_runq_push(&queue, &tasks[pushed]);
+	}
 }
 
 static void pop_batch(void)

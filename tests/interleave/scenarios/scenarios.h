@@ -5,9 +5,11 @@
 #include "interleave.h"
 
 /* task.c: the state word */
-extern const struct interleave_scenario task_wake, task_wake_3, task_cancel, task_join, task_done;
+extern const struct interleave_scenario task_wake, task_wake_3, task_cancel, task_cancel_only,
+	task_join, task_done;
 /* park.c: halting, against all that ends a halt */
-extern const struct interleave_scenario park_post, park_post_stop, park_completion;
+extern const struct interleave_scenario park_post, park_post_stop, park_completion,
+	park_completions;
 /* ring.c: the loader's half */
 extern const struct interleave_scenario ring_submit, ring_contend, ring_deadline;
 /* waitq.c */

@@ -96,6 +96,33 @@ const struct interleave_scenario task_cancel = {
 		     { "canceller", cancel } },
 };
 
+/* Nothing but the cancellation ends it. */
+static bool never(struct model_future *self, struct pg_task *waker)
+{
+	return false;
+}
+
+static void setup_never(void)
+{
+	prepare(1);
+	future.ready = never;
+}
+
+static void check_cancelled(void)
+{
+	check_ended();
+	interleave_assert(pg_task_cancelled(&task));
+}
+
+const struct interleave_scenario task_cancel_only = {
+	.name = "task: waker, cancel",
+	.setup = setup_never,
+	.check = check_cancelled,
+	.threads = { { "executor", model_run_vcpu, &model_vcpus[0] },
+		     { "waker", wake },
+		     { "canceller", cancel } },
+};
+
 /* ---- join, and the memory of what was joined ---- */
 
 static struct pg_waitq queue;
