@@ -1,8 +1,16 @@
 /*
  * Runs all scenarios, under both memory models; then puts mistakes in, each of which must be
- * found. Usage: interleave [--long] [--list] [NAME...]: those whose name contains NAME.
+ * found.
+ *
+ *	interleave [--long] [--limit N] [--show] [NAME...]
+ *
+ *	--long    more executions of each scenario, and the large ones as well
+ *	--limit   how many executions at most; 0: until the search comes to its end
+ *	--show    print the schedule that leads to each mistake
+ *	NAME      only scenarios whose name contains it
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -179,20 +187,23 @@ static bool is_wanted(const char *name, char **wanted)
 int main(int argc, char **argv)
 {
 	bool is_long = false, show = false;
-	uint64_t limit;
+	uint64_t limit = LIMIT;
 	char **wanted = argv + 1;
 
 	for (; *wanted && (*wanted)[0] == '-'; wanted++) {
 		if (!strcmp(*wanted, "--long")) {
 			is_long = true;
+			limit = LIMIT_LONG;
+		} else if (!strcmp(*wanted, "--limit") && wanted[1]) {
+			limit = strtoull(*++wanted, NULL, 0);
 		} else if (!strcmp(*wanted, "--show")) {
 			show = true;
 		} else {
-			fprintf(stderr, "usage: %s [--long] [--show] [NAME...]\n", argv[0]);
+			fprintf(stderr, "usage: %s [--long] [--limit N] [--show] [NAME...]\n",
+				argv[0]);
 			return 2;
 		}
 	}
-	limit = is_long ? LIMIT_LONG : LIMIT;
 	printf("%-32s %-4s %9s %8s %6s %7s\n", "scenario", "", "executed", "pruned", "steps",
 	       "CPU s");
 	for (size_t i = 0; i < COUNT(table); i++) {
