@@ -2,6 +2,7 @@
 #include "arch/x86_64/cpu.h"
 #include "core/container.h"
 #include "lib/string.h"
+#include "include/pagurus/pagurus.h"
 #include "syscall.h"
 
 #define PG_KIND_CALL(name) .call = pg_sys_##name
@@ -42,6 +43,18 @@ void pg_syscall_end(struct pg_thread *thread)
 	thread->regs.rax = (uint64_t)call->result;
 }
 
+/* Ours, with a number of its own (include/pagurus/pagurus.h). */
+PG_DECLARE_WAIT(block_on)
+
+static const struct pg_syscall_entry block_on = { .name = "block_on", PG_KIND_WAIT(block_on) };
+
+static const struct pg_syscall_entry *find(uint64_t number)
+{
+	if (number < PG_SYSCALLS)
+		return pg_syscall_table[number].name ? &pg_syscall_table[number] : NULL;
+	return number == PG_SYS_BLOCK_ON ? &block_on : NULL;
+}
+
 bool pg_syscall_enter(struct pg_thread *thread)
 {
 	struct pg_counters *counters = &pg_cpu_self()->shared->counters;
@@ -51,13 +64,13 @@ bool pg_syscall_enter(struct pg_thread *thread)
 	const uint64_t arg[6] = { regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9 };
 
 	counters->syscalls++;
-	if (number >= PG_SYSCALLS || !pg_syscall_table[number].name) {
+	const struct pg_syscall_entry *entry = find(number);
+	if (!entry) {
 		counters->unknown++;
 		regs->rax = (uint64_t)-ENOSYS;
 		return true;
 	}
 
-	const struct pg_syscall_entry *entry = &pg_syscall_table[number];
 	if (entry->call) {
 		regs->rax = (uint64_t)entry->call(thread, arg);
 		return !thread->exited;

@@ -20,7 +20,7 @@ static _Atomic uint32_t next_tid = PG_PID;
 /* Where the next thread goes. Relaxed: any balance is right. */
 static _Atomic uint32_t next_cpu;
 
-static int signal_of(uint64_t vector)
+int pg_thread_signal_of(uint64_t vector)
 {
 	switch (vector) {
 	case 0:
@@ -61,7 +61,7 @@ static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 				return PG_PENDING;
 			break;
 		case PG_TRAP_EXCEPTION:
-			pg_process_kill(signal_of(thread->vector), thread);
+			pg_process_kill(pg_thread_signal_of(thread->vector), thread);
 		}
 	}
 }

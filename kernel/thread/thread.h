@@ -90,6 +90,9 @@ struct pg_thread *pg_thread_current(void);
 /* Threads that have not ended. */
 uint32_t pg_thread_count(void);
 
+/* Linux's signal for an exception's vector. */
+int pg_thread_signal_of(uint64_t vector);
+
 /* arch: run the thread until it traps. On its vCPU. */
 enum pg_trap pg_arch_execute(struct pg_thread *thread);
 

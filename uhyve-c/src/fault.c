@@ -97,7 +97,10 @@ static void reason(struct text *text, const struct pg_fault *fault, const struct
 		    fault->error & PF_PRESENT ? "not permitted" : "nothing there");
 	else
 		add(text, ": %s", vector_name(fault->vector));
-	add(text, ", thread %llu\n", (unsigned long long)fault->thread);
+	if (fault->thread)
+		add(text, ", thread %llu\n", (unsigned long long)fault->thread);
+	else
+		add(text, ", in a task\n");
 }
 
 static void registers(struct text *text, const struct pg_fault *fault)

@@ -5,6 +5,7 @@
 #include "core/port.h"
 #include "lib/panic.h"
 #include "sys/process.h"
+#include "fault.h"
 
 extern char pg_arch_upcall[], pg_arch_syscall[], pg_arch_syscall0[];
 
@@ -13,7 +14,7 @@ enum pg_trap pg_arch_run_syscall(struct pg_thread *thread);
 
 /* Called by entry.S. */
 void pg_arch_exception(struct pg_thread *thread);
-_Noreturn void pg_arch_kernel_exception(uint64_t frame_pointer);
+_Noreturn void pg_arch_kernel_exception(const struct pg_regs *regs);
 
 unsigned pg_cpu_count;
 static struct pg_cpu cpus[PG_MAX_VCPUS];
@@ -50,6 +51,7 @@ void pg_arch_init(unsigned count, uint64_t spin_ns)
 		struct pg_vcpu *shared = (struct pg_vcpu *)(block + PG_VCPU_CTL);
 
 		cpus[i].index = i;
+		cpus[i].app_fs_base = PG_NO_APP;
 		cpus[i].shared = shared;
 		pg_executor_init(&cpus[i].executor, &shared->ring,
 				 (struct pg_sqe *)(block + PG_VCPU_SQ),
@@ -159,27 +161,44 @@ static const struct {
 	uint8_t rest[544];
 } __attribute__((aligned(64))) initial_state = { .control = 0x37f, .mxcsr = 0x1f80 };
 
-static void load_vectors(const struct pg_thread *thread)
+static void load_vectors(const void *area)
 {
-	const void *area = thread->has_xsave ? thread->xsave : &initial_state;
 	uint32_t low = (uint32_t)pg_boot->xcr0, high = (uint32_t)(pg_boot->xcr0 >> 32);
 
 	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(low), "d"(high) : "memory");
 }
 
+void pg_arch_unload(struct pg_cpu *cpu)
+{
+	struct pg_thread *thread = cpu->loaded;
+
+	if (!thread)
+		return;
+	save_vectors(thread);
+	thread->fs_base = pg_arch_fs_base();
+	cpu->loaded = NULL;
+}
+
 /* Vector registers and FS base change hands only when another thread is to run. */
 static void load(struct pg_cpu *cpu, struct pg_thread *thread)
 {
-	struct pg_thread *old = cpu->loaded;
-
-	if (old) {
-		save_vectors(old);
-		old->fs_base = pg_arch_fs_base();
-	}
-	load_vectors(thread);
+	pg_arch_unload(cpu);
+	load_vectors(thread->has_xsave ? thread->xsave : &initial_state);
 	pg_arch_set_fs_base(thread->fs_base);
 	cpu->loaded = thread;
+	cpu->app_fs_base = PG_NO_APP;
 	cpu->shared->counters.switches++;
+}
+
+/* Code of a task finds the registers as a function does: no contents, but a known mode. */
+void pg_arch_app_load(struct pg_cpu *cpu, uint64_t fs_base)
+{
+	if (cpu->app_fs_base == PG_NO_APP) {
+		pg_arch_unload(cpu);
+		load_vectors(&initial_state);
+	}
+	pg_arch_set_fs_base(fs_base);
+	cpu->app_fs_base = fs_base;
 }
 
 enum pg_trap pg_arch_execute(struct pg_thread *thread)
@@ -210,6 +229,15 @@ struct pg_thread *pg_thread_current(void)
 
 /* ---- exceptions ---- */
 
+/*
+ * Where a fault on the kernel's stack is dealt with, for good: that stack may be full, and
+ * what lies on it is wanted for the backtrace. Used by entry.S.
+ */
+char pg_arch_fault_stacks[PG_MAX_VCPUS][PG_FAULT_STACK] __attribute__((aligned(16)));
+
+_Static_assert(offsetof(struct pg_vcpu, index) == PG_VCPU_INDEX, "entry.S");
+_Static_assert(sizeof(struct pg_regs) == PG_REGS_SIZE, "entry.S");
+
 static const struct pg_frame *frame_of(struct pg_vcpu *shared)
 {
 	return (const struct pg_frame *)((char *)shared + PG_VCPU_FRAME + PG_PAGE_SIZE -
@@ -229,12 +257,31 @@ void pg_arch_exception(struct pg_thread *thread)
 	shared->counters.exceptions++;
 }
 
-_Noreturn void pg_arch_kernel_exception(uint64_t frame_pointer)
+/*
+ * On the kernel's stack. While a task's code runs there, also where it has called into the
+ * kernel, it is the program's fault: a bad pointer, a stack that was too small.
+ */
+_Noreturn void pg_arch_kernel_exception(const struct pg_regs *regs)
 {
-	const struct pg_frame *frame = frame_of(shared_block());
+	struct pg_vcpu *shared = shared_block();
+	const struct pg_frame *frame = frame_of(shared);
 
+	if (pg_cpu_self()->in_app) {
+		shared->fault = (struct pg_fault){
+			.signal = (uint32_t)pg_thread_signal_of(frame->vector),
+			.vector = (uint32_t)frame->vector,
+			.error = frame->error,
+			.address = frame->cr2,
+			.thread = 0, /* none: a task */
+			.fs_base = pg_arch_fs_base(),
+			.regs = *regs,
+		};
+		shared->counters.exceptions++;
+		shared->tsc_exit = pg_arch_tsc();
+		pg_arch_control(PG_CTL_FAULT);
+	}
 	pg_panic("exception %lu in the kernel at 0x%lx (address 0x%lx, error 0x%lx, called from "
 		 "0x%lx)",
 		 frame->vector, frame->rip, frame->cr2, frame->error,
-		 frame_pointer ? ((uint64_t *)frame_pointer)[1] : 0);
+		 regs->rbp ? ((uint64_t *)regs->rbp)[1] : 0);
 }

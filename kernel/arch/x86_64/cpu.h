@@ -4,6 +4,7 @@
 #ifndef PG_ARCH_CPU_H
 #define PG_ARCH_CPU_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "abi/vcpu.h"
@@ -15,6 +16,8 @@ struct pg_cpu {
 	struct pg_executor executor;
 	struct pg_vcpu *shared;
 	struct pg_thread *loaded; /* whose vector registers and FS base these are, or NULL */
+	uint64_t app_fs_base;     /* see pg_arch_app_begin(); or PG_NO_APP */
+	bool in_app;              /* a task's code runs: what faults is the program's fault */
 	unsigned index;
 };
 
@@ -35,6 +38,15 @@ _Noreturn void pg_arch_control(uint32_t code);
 /* `thread` will not run again on this vCPU: forget its registers. */
 void pg_arch_forget(struct pg_thread *thread);
 
+/* Save vector registers and FS base of the thread that is loaded, if any: then none is. */
+void pg_arch_unload(struct pg_cpu *cpu);
+
+/* The registers are not in the state for tasks. */
+#define PG_NO_APP UINT64_MAX
+
+/* For pg_arch_app_begin(). */
+void pg_arch_app_load(struct pg_cpu *cpu, uint64_t fs_base);
+
 static inline uint64_t pg_arch_tsc(void)
 {
 	uint32_t low, high;
@@ -54,6 +66,26 @@ static inline uint64_t pg_arch_fs_base(void)
 static inline void pg_arch_set_fs_base(uint64_t base)
 {
 	__asm__ volatile("wrfsbase %0" : : "r"(base) : "memory");
+}
+
+/*
+ * Around calls of the application's code on the kernel's stack (poll, drop, done of its tasks):
+ * compiled code may use vector registers and thread-local variables there. They stay set
+ * up until a thread runs again, so from one task to the next this is a comparison.
+ */
+static inline struct pg_cpu *pg_arch_app_begin(uint64_t fs_base)
+{
+	struct pg_cpu *cpu = pg_cpu_self();
+
+	if (cpu->app_fs_base != fs_base)
+		pg_arch_app_load(cpu, fs_base);
+	cpu->in_app = true;
+	return cpu;
+}
+
+static inline void pg_arch_app_end(struct pg_cpu *cpu)
+{
+	cpu->in_app = false;
 }
 
 #endif
