@@ -8,9 +8,6 @@
 
 _Static_assert(sizeof(struct pg_app_task) == 128, "as the header says");
 
-/* Where the next task goes if no vCPU is idle. Relaxed: any balance is right. */
-static _Atomic unsigned next_cpu;
-
 /* ---- tasks: the application's code, called with the registers it expects ---- */
 
 static enum pg_poll outer_poll(struct pg_future *future, struct pg_task *waker)
@@ -70,19 +67,7 @@ void pg_spawn_on(unsigned cpu, struct pg_app_task *task, struct pg_future *futur
 void pg_spawn_anywhere(struct pg_app_task *task, struct pg_future *future,
 		       void (*done)(struct pg_app_task *task))
 {
-	unsigned next = atomic_fetch_add_explicit(&next_cpu, 1, memory_order_relaxed);
-	unsigned chosen = next % pg_cpu_count;
-
-	for (unsigned i = 0; i < pg_cpu_count; i++) {
-		unsigned cpu = (next + i) % pg_cpu_count;
-
-		/* Relaxed: only a guess, who is idle. */
-		if (atomic_load_explicit(&pg_cpu(cpu)->shared->ring.parked, memory_order_relaxed)) {
-			chosen = cpu;
-			break;
-		}
-	}
-	spawn(&pg_cpu(chosen)->executor, task, future, done);
+	spawn(pg_thread_place(pg_cpu_mask()), task, future, done);
 }
 
 unsigned pg_cpus(void)

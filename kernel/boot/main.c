@@ -144,7 +144,7 @@ static void init(const struct pg_boot *boot)
 	pg_boot = boot;
 	if (boot->magic != PG_BOOT_MAGIC || boot->abi_major != PG_ABI_MAJOR)
 		pg_panic("boot information of another version");
-	pg_arch_init(boot->vcpus, boot->spin_ns);
+	pg_arch_init(boot);
 	pg_heap_init(boot->heap, boot->heap_size);
 	pg_memory_init();
 	if (pg_files_init())
@@ -182,13 +182,13 @@ _Noreturn void pg_boot_vcpu(const struct pg_boot *boot, uint64_t index)
 	shared->tsc_entry = pg_arch_tsc();
 	if (index == 0) {
 		pg_relocate(boot);
-		pg_arch_init_vcpu(shared);
+		pg_arch_init_vcpu(shared, boot);
 		init(boot);
 		release(boot->vcpus);
 		start_main();
 	} else {
 		await_release(shared);
-		pg_arch_init_vcpu(shared);
+		pg_arch_init_vcpu(shared, boot);
 	}
 	pg_executor_run(&pg_cpu_self()->executor);
 	pg_panic("the executor has ended");

@@ -1,28 +1,100 @@
 #include "executor.h"
 
 #include "port.h"
+#include "trace.h"
 
 void pg_executor_init(struct pg_executor *executor, struct pg_ring *ring, struct pg_sqe *sq,
 		      const struct pg_cqe *cq, struct pg_counters *counters, uint64_t spin_ns)
 {
 	*executor = (struct pg_executor){ .counters = counters, .spin_ns = spin_ns };
+	pg_runq_init(&executor->runq);
 	pg_hypercalls_init(&executor->hypercalls, ring, sq, cq);
 }
 
-/* After having published what the executor shall see. */
-static void end_park(struct pg_executor *executor)
+void pg_executor_group(struct pg_executor *const *all, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		all[i]->peers = all;
+		all[i]->peer_count = count;
+		all[i]->index = i;
+		all[i]->suspect.peer = (i + 1) % count;
+		all[i]->runq.alone = count == 1;
+	}
+}
+
+/* ---- what others and the loader are told ---- */
+
+static void ring_doorbell(struct pg_executor *executor)
+{
+	struct pg_executor *here = pg_port_executor();
+
+	if (here)
+		here->counters->doorbells++;
+	pg_port_doorbell(executor);
+}
+
+/* Something waits for the vCPU of `executor`, which may be running user code. Any vCPU. */
+static void contend(struct pg_executor *executor)
+{
+	uint64_t look_at;
+
+	if (!executor->turn_ns)
+		return;
+	look_at = pg_ring_contend(executor->hypercalls.ring);
+	if (!look_at)
+		return;
+	if (look_at == PG_LOOK_NEVER || look_at > pg_port_now() + executor->turn_ns)
+		ring_doorbell(executor);
+}
+
+/* Leave the nearest deadline with the loader, unless it has it already. */
+static void leave_deadline(struct pg_executor *executor)
+{
+	struct pg_ring *ring = executor->hypercalls.ring;
+	uint64_t deadline = pg_timers_deadline(&executor->timers);
+
+	/* Relaxed: we write it, but for the loader, which takes away what it has served. */
+	if (atomic_load_explicit(&ring->deadline, memory_order_relaxed) == deadline)
+		return;
+	if (pg_ring_set_deadline(ring, deadline))
+		ring_doorbell(executor);
+}
+
+/* We look at the clock ourselves for a while: the loader need not. */
+static void withdraw_deadline(struct pg_executor *executor)
+{
+	struct pg_ring *ring = executor->hypercalls.ring;
+
+	/* Relaxed: should the loader still see the old one, it wakes us for nothing. */
+	if (atomic_load_explicit(&ring->deadline, memory_order_relaxed) != PG_NEVER)
+		atomic_store_explicit(&ring->deadline, PG_NEVER, memory_order_relaxed);
+}
+
+/* After having published what the executor shall see: true if its vCPU was parked. */
+static bool end_park(struct pg_executor *executor)
 {
 	struct pg_executor *here;
 
 	if (!pg_ring_claim_wake(executor->hypercalls.ring))
-		return;
+		return false;
 	here = pg_port_executor();
 	if (here)
 		here->counters->kicks++;
 	pg_port_kick(executor);
+	return true;
 }
 
-void pg_executor_post(struct pg_executor *executor, struct pg_task *task)
+/* ---- enqueueing ---- */
+
+void pg_executor_push(struct pg_executor *executor, struct pg_task *task)
+{
+	pg_runq_push(&executor->runq, task);
+	if (executor->in_user)
+		contend(executor);
+}
+
+/* Push onto the inbox. The task is the executor's then; it may be gone already. */
+static void push_inbox(struct pg_executor *executor, struct pg_task *task)
 {
 	/* Relaxed: only a guess, which the exchange checks. */
 	struct pg_task *newest = atomic_load_explicit(&executor->inbox, memory_order_relaxed);
@@ -32,24 +104,29 @@ void pg_executor_post(struct pg_executor *executor, struct pg_task *task)
 		task->next = newest;
 	} while (!atomic_compare_exchange_weak_explicit(
 		&executor->inbox, &newest, task, memory_order_seq_cst, memory_order_relaxed));
-	/* The task is the executor's now; it may be gone already. */
-	end_park(executor);
+}
+
+void pg_executor_post(struct pg_executor *executor, struct pg_task *task)
+{
+	push_inbox(executor, task);
+	if (!end_park(executor))
+		contend(executor);
 }
 
 void pg_executor_stop(struct pg_executor *executor)
 {
 	atomic_store(&executor->stop, true);
-	end_park(executor);
+	(void)end_park(executor);
 }
 
-/* Append what other vCPUs have posted, oldest first. */
-static void take_inbox(struct pg_executor *executor)
+/* All of an inbox, oldest first. */
+static struct pg_task *take_all(struct pg_executor *executor)
 {
 	struct pg_task *task, *next, *oldest = NULL;
 
-	/* Relaxed: if we miss one now we see it in the next batch, or before we park. */
+	/* Relaxed: what we miss now we see in the next batch, or before we park. */
 	if (!atomic_load_explicit(&executor->inbox, memory_order_relaxed))
-		return;
+		return NULL;
 	/* Acquire: what was written to the tasks before they were posted. */
 	task = atomic_exchange_explicit(&executor->inbox, NULL, memory_order_acquire);
 	for (; task; task = next) {
@@ -57,10 +134,56 @@ static void take_inbox(struct pg_executor *executor)
 		task->next = oldest;
 		oldest = task;
 	}
-	for (task = oldest; task; task = next) {
+	return oldest;
+}
+
+static void take_inbox(struct pg_executor *executor)
+{
+	struct pg_task *task, *next;
+
+	for (task = take_all(executor); task; task = next) {
 		next = task->next;
-		pg_task_list_append(&executor->runnable, task);
+		pg_runq_push(&executor->runq, task);
 	}
+}
+
+/* ---- running ---- */
+
+/* Where a task goes that is to be polled again. */
+static void requeue(struct pg_executor *executor, struct pg_task *task)
+{
+	struct pg_executor *home = executor;
+
+	if (pg_task_is_user(task))
+		home = pg_port_yield(executor, task);
+	if (home == executor) {
+		pg_runq_push(&executor->runq, task);
+		return;
+	}
+	task->executor = home;
+	pg_executor_post(home, task);
+}
+
+static enum pg_poll poll_task(struct pg_executor *executor, struct pg_task *task)
+{
+	enum pg_poll poll;
+
+	executor->counters->polls++;
+	if (!pg_task_is_user(task))
+		return pg_future_poll(task->future, task);
+
+	pg_ring_next_turn(executor->hypercalls.ring);
+	/* From here on the loader has to look after those who wait. */
+	if (executor->turn_ns) {
+		if (executor->timers.first)
+			leave_deadline(executor);
+		if (!pg_runq_empty(&executor->runq))
+			contend(executor);
+	}
+	executor->in_user = true;
+	poll = pg_future_poll(task->future, task);
+	executor->in_user = false;
+	return poll;
 }
 
 /* Poll or drop a queued task once. It may be gone on return. */
@@ -68,42 +191,131 @@ static void run_task(struct pg_executor *executor, struct pg_task *task)
 {
 	enum pg_task_begin begin = pg_task_begin(task);
 
+	executor->running = task;
+	pg_trace(executor, PG_TRACE_RUN, task, 0);
 	if (task->future && begin == PG_TASK_DROP) {
 		pg_future_drop(task->future);
 		task->future = NULL;
-		task->cancelled = true;
-	} else if (task->future) {
-		executor->counters->polls++;
-		if (pg_future_poll(task->future, task) == PG_READY)
-			task->future = NULL;
+		/* Relaxed: read by us, and by others once DONE is released. */
+		atomic_fetch_or_explicit(&task->state, PG_TASK_DROPPED, memory_order_relaxed);
+	} else if (task->future && poll_task(executor, task) == PG_READY) {
+		task->future = NULL;
 	}
+	executor->running = NULL;
 
-	if (!task->future && task->hypercalls == 0)
+	if (!task->future && atomic_load_explicit(&task->pins, memory_order_relaxed) == 0) {
+		pg_trace(executor, PG_TRACE_DONE, task, 0);
 		pg_task_complete(task);
-	else if (pg_task_end(task) == PG_TASK_REQUEUE)
-		pg_task_list_append(&executor->runnable, task);
+	} else if (pg_task_end(task) == PG_TASK_REQUEUE) {
+		pg_trace(executor, PG_TRACE_YIELD, task, 0);
+		requeue(executor, task);
+	} else {
+		/* The task may be somebody else's already: nothing but its name is used. */
+		pg_trace(executor, PG_TRACE_PENDING, task, 0);
+	}
 }
 
 bool pg_executor_step(struct pg_executor *executor)
 {
-	struct pg_task *task, *next;
+	struct pg_task *task;
+	uint32_t end;
 
+	pg_ring_next_turn(executor->hypercalls.ring);
 	pg_hypercalls_drain(executor);
 	/* The clock is read only if somebody waits for it. */
 	if (executor->timers.first)
 		pg_timers_expire(&executor->timers, pg_port_now());
 	take_inbox(executor);
 
-	task = executor->runnable.head;
-	executor->runnable.head = NULL;
+	end = pg_runq_batch(&executor->runq);
+	task = pg_runq_pop(&executor->runq, end);
 	if (!task)
 		return false;
-	for (; task; task = next) {
-		next = task->next;
+	executor->eager = false;
+	do
 		run_task(executor, task);
-	}
+	while ((task = pg_runq_pop(&executor->runq, end)));
 	return true;
 }
+
+bool pg_executor_others(struct pg_executor *executor)
+{
+	/* Relaxed: whoever acts on it loads again, with acquire. */
+	return !pg_runq_empty(&executor->runq) ||
+	       atomic_load_explicit(&executor->inbox, memory_order_relaxed) ||
+	       pg_cq_ready(executor->hypercalls.ring) ||
+	       pg_timers_deadline(&executor->timers) != PG_NEVER;
+}
+
+/* ---- balance ---- */
+
+/* What waits at a peer and may be taken over. False: nothing. */
+static bool look_at_peer(struct pg_executor *peer, struct pg_suspect *seen)
+{
+	/* Relaxed: compared, never followed. */
+	seen->inbox = atomic_load_explicit(&peer->inbox, memory_order_relaxed);
+	seen->head = atomic_load_explicit(&peer->runq.head, memory_order_relaxed);
+	return seen->inbox || pg_runq_stealable(&peer->runq);
+}
+
+static void adopt(struct pg_executor *executor, struct pg_task *task, unsigned from)
+{
+	pg_trace(executor, PG_TRACE_STEAL, task, from);
+	task->executor = executor;
+	executor->counters->steals++;
+	pg_runq_push(&executor->runq, task);
+}
+
+static bool steal_from(struct pg_executor *executor, unsigned index)
+{
+	struct pg_executor *peer = executor->peers[index];
+	struct pg_task *tasks[PG_RUNQ_STEAL], *task, *next;
+	uint32_t count = pg_runq_steal(&peer->runq, tasks);
+
+	for (uint32_t i = 0; i < count; i++)
+		adopt(executor, tasks[i], index);
+	if (count)
+		return true;
+	for (task = take_all(peer); task; task = next) {
+		next = task->next;
+		if (pg_task_pinned(task)) {
+			pg_executor_post(peer, task);
+		} else {
+			adopt(executor, task, index);
+			count++;
+		}
+	}
+	return count;
+}
+
+bool pg_executor_balance(struct pg_executor *executor, bool patient)
+{
+	struct pg_suspect *suspect = &executor->suspect, seen;
+	unsigned peer = suspect->peer;
+
+	for (unsigned i = 1; i < executor->peer_count; i++) {
+		if (peer != executor->index && look_at_peer(executor->peers[peer], &seen)) {
+			uint64_t now = patient ? pg_port_now() : 0;
+
+			if (!patient)
+				return steal_from(executor, peer);
+			if (!suspect->since || suspect->peer != peer ||
+			    suspect->head != seen.head || suspect->inbox != seen.inbox) {
+				*suspect = (struct pg_suspect){ peer, seen.head, seen.inbox, now };
+				return false;
+			}
+			if (now - suspect->since < PG_PATIENCE_NS)
+				return false;
+			suspect->since = 0;
+			return steal_from(executor, peer);
+		}
+		peer = (peer + 1) % executor->peer_count;
+	}
+	suspect->since = 0;
+	return false;
+}
+
+/* ---- waiting ---- */
 
 static bool has_work(struct pg_executor *executor)
 {
@@ -132,6 +344,8 @@ static bool spin(struct pg_executor *executor, uint64_t start, uint64_t deadline
 	uint64_t now = start;
 
 	while (!has_work(executor) && now < deadline) {
+		if (executor->peer_count > 1 && pg_executor_balance(executor, true))
+			break;
 		if (now - start >= budget)
 			return false;
 		pg_port_relax();
@@ -142,31 +356,45 @@ static bool spin(struct pg_executor *executor, uint64_t start, uint64_t deadline
 	return true;
 }
 
-/* Nothing is runnable: wait until something may be. */
-static void wait_for_work(struct pg_executor *executor)
+static void park(struct pg_executor *executor)
 {
 	struct pg_ring *ring = executor->hypercalls.ring;
-	uint64_t deadline = pg_timers_deadline(&executor->timers);
-	uint64_t start = pg_port_now();
+
+	leave_deadline(executor);
+	pg_ring_park(ring);
+	if (!has_work_at_last(executor)) {
+		executor->counters->parks++;
+		pg_trace(executor, PG_TRACE_PARK, NULL, 0);
+		pg_port_park(executor);
+		pg_trace(executor, PG_TRACE_UNPARK, NULL, 0);
+		executor->eager = true;
+	}
+	pg_ring_unpark(ring);
+}
+
+/* Nothing is runnable: wait until something may be. The one place where a vCPU waits. */
+static void wait_for_work(struct pg_executor *executor)
+{
+	uint64_t start;
 
 	if (pg_hypercalls_stalled(&executor->hypercalls)) {
 		pg_port_relax();
 		return;
 	}
-	if (spin(executor, start, deadline))
-		return;
-	if (!pg_hypercalls_arm(executor, deadline)) {
-		pg_port_relax();
+	/* Woken for nothing of ours: maybe for what waits elsewhere. */
+	if (executor->eager) {
+		executor->eager = false;
+		if (executor->peer_count > 1 && pg_executor_balance(executor, false))
+			return;
+	}
+	start = pg_port_now();
+	withdraw_deadline(executor);
+	pg_trace(executor, PG_TRACE_SPIN, NULL, 0);
+	if (spin(executor, start, pg_timers_deadline(&executor->timers))) {
+		pg_trace(executor, PG_TRACE_WORK, NULL, 0);
 		return;
 	}
-	pg_ring_park(ring);
-	if (has_work_at_last(executor)) {
-		pg_ring_unpark(ring);
-		return;
-	}
-	executor->counters->parks++;
-	pg_port_park(executor);
-	pg_ring_unpark(ring);
+	park(executor);
 	pg_adaptive_observe(&executor->adaptive, executor->spin_ns, pg_port_now() - start);
 }
 

@@ -4,14 +4,11 @@
 #include "executor.h"
 #include "port.h"
 #include "task.h"
-#include "timer.h"
 
 /* The low bits of user_data say what was completed; a struct pg_hypercall is aligned. */
-#define TAG_MASK     7u
-#define TAG_CALL     0u /* the rest is the hypercall's address                       */
-#define TAG_CANCEL   1u /* the rest is the address of the hypercall to be cancelled  */
-#define TAG_DEADLINE 2u /* the rest is a serial number, shifted                      */
-#define TAG_BITS     3
+#define TAG_MASK   7u
+#define TAG_CALL   0u /* the rest is the hypercall's address                       */
+#define TAG_CANCEL 1u /* the rest is the address of the hypercall to be cancelled  */
 
 _Static_assert(_Alignof(struct pg_hypercall) > TAG_MASK, "room for the tag");
 
@@ -72,7 +69,6 @@ static void submit_call(struct pg_executor *executor, struct pg_hypercall *call)
 {
 	call->state = PG_HYPERCALL_SUBMITTED;
 	call->sqe.user_data = (uintptr_t)call | TAG_CALL;
-	call->task->hypercalls++;
 	executor->counters->hypercalls++;
 	submit(executor, &call->sqe);
 }
@@ -92,9 +88,14 @@ static void submit_cancel(struct pg_executor *executor, struct pg_hypercall *cal
 /* The loader has let go of the call: the last thing that happens to it here. */
 static void settle(struct pg_hypercall *call)
 {
+	struct pg_task *task = call->task;
+	enum pg_wake wake = pg_task_mark_queued(task);
+
 	call->state = PG_HYPERCALL_COMPLETED;
-	call->task->hypercalls--;
-	pg_task_wake(call->task);
+	/* Marked before it is unpinned: until then nobody can take the task away. */
+	pg_task_unpin(task);
+	if (wake == PG_WAKE_ENQUEUE)
+		pg_task_enqueue(task);
 }
 
 static void call_answered(struct pg_hypercalls *calls, struct pg_hypercall *call, int64_t result)
@@ -128,11 +129,6 @@ static void complete(struct pg_hypercalls *calls, const struct pg_cqe *entry)
 	case TAG_CANCEL:
 		cancel_answered((struct pg_hypercall *)address);
 		break;
-	case TAG_DEADLINE:
-		/* An older one was replaced. The executor looks at the clock by itself. */
-		if (entry->user_data >> TAG_BITS == calls->armed_serial)
-			calls->armed = PG_NEVER;
-		break;
 	}
 }
 
@@ -161,26 +157,10 @@ bool pg_hypercalls_stalled(const struct pg_hypercalls *calls)
 	       (calls->waiting.head && calls->outstanding < PG_HYPERCALL_MAX);
 }
 
-bool pg_hypercalls_arm(struct pg_executor *executor, uint64_t deadline)
-{
-	struct pg_hypercalls *calls = &executor->hypercalls;
-	struct pg_sqe entry = { .op = PG_OP_DEADLINE, .arg = { deadline } };
-
-	if (deadline >= calls->armed)
-		return true;
-	if (!has_room(calls, PG_DEADLINE_MAX))
-		return false;
-	calls->armed = deadline;
-	calls->armed_serial++;
-	entry.user_data = calls->armed_serial << TAG_BITS | TAG_DEADLINE;
-	submit(executor, &entry);
-	return true;
-}
-
 void pg_hypercalls_init(struct pg_hypercalls *calls, struct pg_ring *ring, struct pg_sqe *sq,
 			const struct pg_cqe *cq)
 {
-	*calls = (struct pg_hypercalls){ .ring = ring, .sq = sq, .cq = cq, .armed = PG_NEVER };
+	*calls = (struct pg_hypercalls){ .ring = ring, .sq = sq, .cq = cq };
 }
 
 static enum pg_poll hypercall_poll(struct pg_future *future, struct pg_task *waker)
@@ -192,6 +172,7 @@ static enum pg_poll hypercall_poll(struct pg_future *future, struct pg_task *wak
 		return PG_READY;
 	if (call->state == PG_HYPERCALL_NEW) {
 		call->task = waker;
+		pg_task_pin(waker);
 		/* Not ahead of those that wait. */
 		if (!calls->waiting.head && has_room(calls, PG_HYPERCALL_MAX)) {
 			submit_call(waker->executor, call);
@@ -211,6 +192,7 @@ static void hypercall_drop(struct pg_future *future)
 	switch (call->state) {
 	case PG_HYPERCALL_QUEUED:
 		queue_remove(&call->task->executor->hypercalls.waiting, call);
+		pg_task_unpin(call->task);
 		/* fallthrough */
 	case PG_HYPERCALL_NEW:
 		call->state = PG_HYPERCALL_COMPLETED;

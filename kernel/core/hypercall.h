@@ -28,14 +28,15 @@
  * never holds the address of a struct that was reused.
  *
  * The ring holds PG_CQ_DEPTH operations. A few are kept for cancellations, so that
- * operations which never end can't keep themselves from being cancelled, and two for
- * the deadline. Hypercalls beyond PG_HYPERCALL_MAX wait their turn, in order.
+ * operations which never end can't keep themselves from being cancelled. Hypercalls beyond
+ * PG_HYPERCALL_MAX wait their turn, in order.
  *
  * Everything here is called on the vCPU that owns the ring; there is no lock. A
- * hypercall goes to the ring of the executor that polls it first, and stays with that task.
+ * hypercall goes to the ring of the executor that polls it first, and pins its task there
+ * (see task.h) from the first poll until it is settled.
  *
- * This relies on each entry being completed exactly once, also a PG_OP_DEADLINE that
- * was replaced by a later one and a PG_OP_CANCEL that found nothing.
+ * This relies on each entry being completed exactly once, also a PG_OP_CANCEL that found
+ * nothing.
  */
 #ifndef PG_CORE_HYPERCALL_H
 #define PG_CORE_HYPERCALL_H
@@ -52,10 +53,9 @@ struct pg_executor;
 
 #define PG_ECANCELED 125 /* Linux's ECANCELED */
 
-/* Operations outstanding, at most: of any kind; with cancellations; without. */
-#define PG_DEADLINE_MAX  PG_CQ_DEPTH
-#define PG_CANCEL_MAX    (PG_DEADLINE_MAX - 2)
-#define PG_HYPERCALL_MAX (PG_CANCEL_MAX - 14)
+/* Operations outstanding, at most: with cancellations; without. */
+#define PG_CANCEL_MAX    PG_CQ_DEPTH
+#define PG_HYPERCALL_MAX (PG_CANCEL_MAX - 16)
 
 enum pg_hypercall_state {
 	PG_HYPERCALL_NEW,
@@ -100,9 +100,6 @@ struct pg_hypercalls {
 
 	bool rung;         /* the loader was asleep, and we rang the doorbell ... */
 	uint32_t rung_for; /* ... for the entries before this index           */
-
-	uint64_t armed;        /* deadline the loader keeps for us, or PG_NEVER */
-	uint64_t armed_serial; /* which PG_OP_DEADLINE that is                  */
 };
 
 void pg_hypercalls_init(struct pg_hypercalls *calls, struct pg_ring *ring, struct pg_sqe *sq,
@@ -142,13 +139,5 @@ void pg_hypercalls_drain(struct pg_executor *executor);
  * without telling: look again soon, don't park.
  */
 bool pg_hypercalls_stalled(const struct pg_hypercalls *calls);
-
-/*
- * Make sure that a completion arrives at `deadline` at the latest (PG_NEVER: nothing to do).
- * A nearer deadline that is armed stays: it will wake us for nothing, which is cheaper than
- * replacing it each time. False when there is no room now: then don't park.
- */
-__attribute__((warn_unused_result)) bool pg_hypercalls_arm(struct pg_executor *executor,
-							   uint64_t deadline);
 
 #endif

@@ -2,13 +2,15 @@
 
 #include "container.h"
 #include "executor.h"
+#include "trace.h"
 
 void pg_task_enqueue(struct pg_task *task)
 {
 	struct pg_executor *here = pg_port_executor();
 
+	pg_trace_wake(here, task);
 	if (task->executor == here)
-		pg_task_list_append(&here->runnable, task);
+		pg_executor_push(here, task);
 	else
 		pg_executor_post(task->executor, task);
 }
@@ -27,15 +29,14 @@ void pg_task_list_enqueue(struct pg_task_list *list)
 	list->head = NULL;
 }
 
-void pg_task_spawn(struct pg_executor *executor, struct pg_task *task, struct pg_future *future,
-		   void (*done)(struct pg_task *task))
+static void spawn(struct pg_executor *executor, struct pg_task *task, struct pg_future *future,
+		  void (*done)(struct pg_task *task), uint32_t kind)
 {
 	struct pg_executor *here = pg_port_executor();
 
 	/* Enqueueing publishes this to another vCPU. */
-	atomic_init(&task->state, PG_TASK_QUEUED);
-	task->hypercalls = 0;
-	task->cancelled = false;
+	atomic_init(&task->state, PG_TASK_QUEUED | kind);
+	atomic_init(&task->pins, 0);
 	task->future = future;
 	task->executor = executor;
 	task->done = done;
@@ -43,7 +44,20 @@ void pg_task_spawn(struct pg_executor *executor, struct pg_task *task, struct pg
 	/* Counters are written by their own vCPU only. */
 	if (here)
 		here->counters->tasks++;
+	pg_trace_spawn(here, task);
 	pg_task_enqueue(task);
+}
+
+void pg_task_spawn(struct pg_executor *executor, struct pg_task *task, struct pg_future *future,
+		   void (*done)(struct pg_task *task))
+{
+	spawn(executor, task, future, done, 0);
+}
+
+void pg_task_spawn_user(struct pg_executor *executor, struct pg_task *task,
+			struct pg_future *future, void (*done)(struct pg_task *task))
+{
+	spawn(executor, task, future, done, PG_TASK_USER);
 }
 
 void pg_task_wake(struct pg_task *task)
@@ -62,13 +76,16 @@ void pg_task_complete(struct pg_task *task)
 {
 	void (*done)(struct pg_task *) = task->done;
 	struct pg_task_list joiners = { 0 };
+	/* Relaxed: only the executor changes it. */
+	uint32_t dropped =
+		atomic_load_explicit(&task->state, memory_order_relaxed) & PG_TASK_DROPPED;
 
 	/*
 	 * A joiner looks at DONE under this lock. So it finds the bit either before
 	 * it is queued here, or after we have let go of the task for good.
 	 */
 	pg_spin_lock(&task->joiners.lock);
-	atomic_store_explicit(&task->state, PG_TASK_DONE, memory_order_release);
+	atomic_store_explicit(&task->state, PG_TASK_DONE | dropped, memory_order_release);
 	pg_waitq_notify_locked(&task->joiners, SIZE_MAX, PG_NOTIFIED_ALL, &joiners);
 	pg_spin_unlock(&task->joiners.lock);
 	/* Without a done callback, the task may be gone from here on. */

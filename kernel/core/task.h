@@ -1,13 +1,20 @@
 /*
  * Tasks: futures that an executor runs.
  *
- * A task belongs to one executor, and so to one vCPU, for life. Its state is one
- * word of four bits:
+ * A task belongs to one executor at a time, and so to one vCPU. While it waits in a run
+ * queue, an idle executor may take it over (see runq.h), unless it is pinned. Its state is
+ * one word. Four bits of it change as drawn:
  *
  *   QUEUED   somebody owes it a poll         set by anyone, cleared by the executor
  *   RUNNING  it is being polled              executor only
  *   CANCEL   its owner wants it to end       set by anyone, never cleared
  *   DONE     it has ended                    executor only
+ *
+ * and three say what kind of task it is:
+ *
+ *   USER     its poll runs user code         set before it is spawned
+ *   FIXED    it must not be taken over       executor only (pg_task_fix)
+ *   DROPPED  its future was dropped          executor only; valid once DONE
  *
  *                                 wake (4)
  *               (1)              +--------+
@@ -35,7 +42,7 @@
  *   5   anyone    |= QUEUED              PG_WAKE_NOTHING: the executor sees it at the end
  *   6   executor  -= RUNNING             PG_TASK_IDLE: not ours any more
  *   7   executor  -= RUNNING             PG_TASK_REQUEUE: goes into the next batch
- *   8   executor  = DONE                 wake the joiners, call done()
+ *   8   executor  = DONE (and DROPPED)   wake the joiners, call done()
  *   9   anyone    |= CANCEL | QUEUED     as for 2, 4, 5 (not drawn)
  *  10   anyone    wake or cancel, DONE   PG_WAKE_NOTHING: nobody looks at the word again
  *
@@ -44,9 +51,21 @@
  * store, since nothing that a waker could add matters any more.
  *
  * Whoever set QUEUED on an idle task (1, 2) or has seen it at the end of a poll (7) owns
- * `next`, and the duty to enqueue. Until that is done the task can't run. That is what
+ * `next` and `executor`, and the duty to enqueue. Until that is done the task can't run. That is what
  * lets a waker keep a task for a moment after it has released the lock under which
  * it found it (see waitq.h). In cases 4 and 5 the waker does not touch the task again.
+ *
+ * Taking over. The thief gets a queued task as it gets any other thing out of a queue, and so
+ * owns `executor`: it stores itself there, and enqueues the task with itself. Wakers read
+ * `executor` only with PG_WAKE_ENQUEUE in hand, so not at the same time; they see the newest
+ * one, because 6 released the word after it and 2 acquires.
+ *
+ * Pins. Some things that a future has registered belong to one executor and are touched
+ * there without a lock: armed timers, hypercalls that are not settled, vector registers
+ * that are still in the processor. Each of them is a pin, and a task with pins is not taken
+ * over. Only the task's executor changes the count. A pin goes (release) after the last
+ * access to the task that it stood for, so a thief that finds none (acquire) has the task
+ * for itself. A pin that goes while the task is queued may be seen late: then the task stays.
  *
  * Lifetime. The owner of a task may reuse its memory (and that of its future):
  *
@@ -76,14 +95,16 @@ struct pg_executor;
 #define PG_TASK_RUNNING 2u
 #define PG_TASK_CANCEL  4u
 #define PG_TASK_DONE    8u
+#define PG_TASK_USER    16u
+#define PG_TASK_FIXED   32u
+#define PG_TASK_DROPPED 64u
 
 /* One cache line: all that a poll touches. */
 struct pg_task {
 	_Alignas(64) _Atomic uint32_t state;
-	uint16_t hypercalls;                /* not settled; executor only                */
-	bool cancelled;                     /* dropped before READY; valid once DONE     */
+	_Atomic uint32_t pins;              /* written by the executor: see Pins         */
 	struct pg_future *future;           /* NULL: READY or dropped; executor only     */
-	struct pg_executor *executor;       /* never changes                             */
+	struct pg_executor *executor;       /* see Taking over                           */
 	struct pg_task *next;               /* queue link: see above who owns it         */
 	void (*done)(struct pg_task *task); /* set before spawning; or NULL        */
 	struct pg_waitq joiners;            /* its lock guards DONE as well              */
@@ -141,6 +162,55 @@ __attribute__((warn_unused_result)) static inline enum pg_task_end pg_task_end(s
 	return old & PG_TASK_QUEUED ? PG_TASK_REQUEUE : PG_TASK_IDLE;
 }
 
+/* A pin comes, during a poll, or goes: on the task's executor. */
+static inline void pg_task_pin(struct pg_task *task)
+{
+	uint32_t pins = atomic_load_explicit(&task->pins, memory_order_relaxed);
+
+	/* Relaxed: nobody can take the task before its poll ends, which releases. */
+	atomic_store_explicit(&task->pins, pins + 1, memory_order_relaxed);
+}
+
+/* The last access to the task for what was pinned. It may be gone afterwards, unless queued. */
+static inline void pg_task_unpin(struct pg_task *task)
+{
+	uint32_t pins = atomic_load_explicit(&task->pins, memory_order_relaxed);
+
+	atomic_store_explicit(&task->pins, pins - 1, memory_order_release);
+}
+
+/* Whether it has to stay where it is. By whoever has it out of a queue, or its executor. */
+static inline bool pg_task_pinned(const struct pg_task *task)
+{
+	/* Acquire: see Pins. */
+	return atomic_load_explicit(&task->pins, memory_order_acquire) != 0 ||
+	       atomic_load_explicit(&task->state, memory_order_relaxed) & PG_TASK_FIXED;
+}
+
+/* USER never changes, DROPPED not any more once the task is done: relaxed. */
+static inline bool pg_task_is_user(const struct pg_task *task)
+{
+	return atomic_load_explicit(&task->state, memory_order_relaxed) & PG_TASK_USER;
+}
+
+/* It was cancelled, and its future was not READY. Once the task is done. */
+static inline bool pg_task_cancelled(const struct pg_task *task)
+{
+	return atomic_load_explicit(&task->state, memory_order_relaxed) & PG_TASK_DROPPED;
+}
+
+/* Keep the task on its executor from now on, or not any more. During its poll. */
+static inline void pg_task_fix(struct pg_task *task, bool fixed)
+{
+	/* Relaxed: thieves look when the task is queued, later. */
+	if (!(atomic_load_explicit(&task->state, memory_order_relaxed) & PG_TASK_FIXED) != fixed)
+		return;
+	if (fixed)
+		atomic_fetch_or_explicit(&task->state, PG_TASK_FIXED, memory_order_relaxed);
+	else
+		atomic_fetch_and_explicit(&task->state, ~PG_TASK_FIXED, memory_order_relaxed);
+}
+
 /* A queue of tasks, linked by `next`. One owner. */
 struct pg_task_list {
 	struct pg_task *head;
@@ -164,12 +234,16 @@ static inline void pg_task_list_append(struct pg_task_list *list, struct pg_task
 void pg_task_spawn(struct pg_executor *executor, struct pg_task *task, struct pg_future *future,
 		   void (*done)(struct pg_task *task));
 
+/* The same for a future whose poll runs user code: it may take a turn, or be pre-empted. */
+void pg_task_spawn_user(struct pg_executor *executor, struct pg_task *task,
+			struct pg_future *future, void (*done)(struct pg_task *task));
+
 /* Poll the task soon. Never polls here: it enqueues, and kicks a parked vCPU. Any vCPU. */
 void pg_task_wake(struct pg_task *task);
 
 /*
  * Ask for the end: the executor drops the future, waits for hypercalls that are under
- * way, and completes the task as `cancelled`. No effect if READY comes first. Any vCPU.
+ * way, and completes the task as cancelled. No effect if READY comes first. Any vCPU.
  */
 void pg_task_cancel(struct pg_task *task);
 

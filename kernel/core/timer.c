@@ -89,9 +89,15 @@ size_t pg_timers_expire(struct pg_timers *timers, uint64_t now)
 	while (timers->first && timers->first->deadline <= now &&
 	       timers->first->deadline != PG_NEVER) {
 		struct pg_timer *timer = timers->first;
+		struct pg_task *task = timer->task;
+		enum pg_wake wake;
 
 		pg_timer_remove(timers, timer);
-		pg_task_wake(timer->task);
+		/* Mark, unpin, enqueue: between mark and enqueue the task is ours, or is not looked at. */
+		wake = pg_task_mark_queued(task);
+		pg_task_unpin(task);
+		if (wake == PG_WAKE_ENQUEUE)
+			pg_task_enqueue(task);
 		fired++;
 	}
 	return fired;
@@ -111,6 +117,7 @@ static enum pg_poll sleep_poll(struct pg_future *future, struct pg_task *waker)
 	if (timer->deadline != PG_NEVER && timer->deadline <= pg_port_now())
 		return PG_READY;
 	timer->task = waker;
+	pg_task_pin(waker);
 	pg_timer_add(&waker->executor->timers, timer);
 	return PG_PENDING;
 }
@@ -119,8 +126,11 @@ static void sleep_drop(struct pg_future *future)
 {
 	struct pg_sleep *sleep = pg_container_of(future, struct pg_sleep, future);
 
-	if (sleep->timer.armed)
+	/* Armed, so the task is pinned, and this is its executor. */
+	if (sleep->timer.armed) {
 		pg_timer_remove(&sleep->timer.task->executor->timers, &sleep->timer);
+		pg_task_unpin(sleep->timer.task);
+	}
 }
 
 static const struct pg_future_ops sleep_ops = { sleep_poll, sleep_drop };

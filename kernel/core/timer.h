@@ -5,7 +5,10 @@
  * allocation and no recursion, so a million of them need no stack.
  *
  * A heap belongs to one executor, and everything here is called on that vCPU only: a
- * timer is on the heap of the executor that polls its task. So there is no lock.
+ * timer is on the heap of the executor that polls its task. So there is no lock. An armed
+ * timer pins its task to that executor (see task.h); a sleep does so by itself, whoever
+ * uses the heap directly calls pg_task_pin() before pg_timer_add(), and pg_task_unpin()
+ * after pg_timer_remove().
  *
  * Deadlines are CLOCK_MONOTONIC nanoseconds; UINT64_MAX is never reached. Timers with the
  * same deadline fire in no particular order.
@@ -46,7 +49,7 @@ void pg_timer_add(struct pg_timers *timers, struct pg_timer *timer);
 /* Take an armed timer out. */
 void pg_timer_remove(struct pg_timers *timers, struct pg_timer *timer);
 
-/* Take out, and wake, all that are due at `now`. Returns how many. */
+/* Take out, unpin, and wake, all that are due at `now`. Returns how many. */
 size_t pg_timers_expire(struct pg_timers *timers, uint64_t now);
 
 /* READY at `deadline` or soon after. */

@@ -48,6 +48,11 @@ PG_DECLARE_WAIT(block_on)
 
 static const struct pg_syscall_entry block_on = { .name = "block_on", PG_KIND_WAIT(block_on) };
 
+bool pg_syscall_is_block_on(const struct pg_syscall *call)
+{
+	return call->entry == &block_on;
+}
+
 static const struct pg_syscall_entry *find(uint64_t number)
 {
 	if (number < PG_SYSCALLS)
@@ -55,9 +60,16 @@ static const struct pg_syscall_entry *find(uint64_t number)
 	return number == PG_SYS_BLOCK_ON ? &block_on : NULL;
 }
 
+/* Whether user code goes on: its turn is not over. */
+static bool go_on(const struct pg_thread *thread, const struct pg_vcpu *shared)
+{
+	return !(thread->exited | shared->preempt);
+}
+
 bool pg_syscall_enter(struct pg_thread *thread)
 {
-	struct pg_counters *counters = &pg_cpu_self()->shared->counters;
+	struct pg_vcpu *shared = pg_arch_shared();
+	struct pg_counters *counters = &shared->counters;
 	struct pg_syscall *call = &thread->syscall;
 	struct pg_regs *regs = &thread->regs;
 	uint64_t number = regs->rax;
@@ -68,16 +80,17 @@ bool pg_syscall_enter(struct pg_thread *thread)
 	if (!entry) {
 		counters->unknown++;
 		regs->rax = (uint64_t)-ENOSYS;
-		return true;
+		return go_on(thread, shared);
 	}
 
 	if (entry->call) {
 		regs->rax = (uint64_t)entry->call(thread, arg);
-		return !thread->exited;
+		return go_on(thread, shared);
 	}
 
 	pg_async_init(&call->async, &syscall_ops);
 	call->entry = entry;
+	call->number = (uint32_t)number;
 	call->cleanup = NULL;
 	memcpy(call->arg, arg, sizeof(arg));
 	thread->in_syscall = true;
@@ -86,5 +99,23 @@ bool pg_syscall_enter(struct pg_thread *thread)
 		return false;
 	}
 	pg_syscall_end(thread);
-	return !thread->exited;
+	return go_on(thread, shared);
+}
+
+/* The call's future is polled here each time: a wake is a change of contexts first. */
+bool pg_syscall_enter_stack(struct pg_thread *thread)
+{
+	bool on = pg_syscall_enter(thread);
+
+	/* The application's own futures are polled on the kernel's stack always. */
+	if (thread->in_syscall && pg_syscall_is_block_on(&thread->syscall))
+		return false;
+	while (thread->in_syscall) {
+		pg_arch_exchange(thread);
+		if (pg_future_poll(&thread->syscall.async.future, &thread->task) == PG_PENDING)
+			continue;
+		pg_syscall_end(thread);
+		on = go_on(thread, pg_arch_shared());
+	}
+	return on;
 }

@@ -78,7 +78,7 @@ PG_CALL(getcpu)
 
 PG_CALL(sched_getaffinity)
 {
-	uint64_t mask = pg_cpu_count == 64 ? UINT64_MAX : (1ull << pg_cpu_count) - 1;
+	uint64_t mask = pg_cpu_mask();
 
 	if (arg[1] < sizeof(mask) || arg[1] & 7)
 		return -EINVAL;
@@ -88,7 +88,8 @@ PG_CALL(sched_getaffinity)
 PG_WAITING_CALL(sched_yield, struct pg_no_frame)
 {
 	PG_BEGIN(&call->async);
-	PG_YIELD(&call->async, waker);
+	if (pg_executor_others(waker->executor))
+		PG_YIELD(&call->async, waker);
 	PG_FINISH(call, 0);
 	PG_END(&call->async);
 }

@@ -1,6 +1,7 @@
 #include "thread.h"
 
 #include "arch/x86_64/cpu.h"
+#include "core/trace.h"
 #include "lib/string.h"
 #include "mm/heap.h"
 #include "sys/process.h"
@@ -40,28 +41,62 @@ int pg_thread_signal_of(uint64_t vector)
 	}
 }
 
+/* Another vCPU's threads and tasks are not concerned: it is this one's turn that ends. */
+static enum pg_poll yield(struct pg_task *waker)
+{
+	pg_task_wake(waker);
+	return PG_PENDING;
+}
+
+static bool may_run_here(const struct pg_thread *thread)
+{
+	uint64_t affinity = atomic_load_explicit(&thread->affinity, memory_order_relaxed);
+
+	return affinity >> pg_cpu_self()->index & 1;
+}
+
 /* The thread's future: user code, from trap to trap. */
 static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 {
 	struct pg_thread *thread = pg_container_of(future, struct pg_thread, future);
 
 	for (;;) {
-		if (thread->in_syscall) {
-			if (pg_future_poll(&thread->syscall.async.future, waker) == PG_PENDING)
-				return PG_PENDING;
-			pg_syscall_end(thread);
-		}
-		if (thread->exited)
-			return PG_READY;
+		enum pg_trap trap;
 
-		switch (pg_arch_execute(thread)) {
-		case PG_TRAP_SYSCALL:
-			/* Polled already, in place: it is PENDING and knows whom to wake. */
-			if (!thread->exited)
+		if (thread->in_syscall && pg_boot->dispatch == PG_DISPATCH_STACK &&
+		    !pg_syscall_is_block_on(&thread->syscall)) {
+			trap = pg_arch_continue(thread);
+		} else {
+			if (thread->in_syscall &&
+			    pg_future_poll(&thread->syscall.async.future, waker) == PG_PENDING)
 				return PG_PENDING;
-			break;
+			if (thread->in_syscall)
+				pg_syscall_end(thread);
+			if (!may_run_here(thread))
+				return yield(waker);
+			trap = pg_arch_execute(thread);
+		}
+
+		switch (trap) {
+		case PG_TRAP_SYSCALL:
+			if (pg_syscall_enter(thread))
+				break;
+			/* fallthrough */
+		case PG_TRAP_PENDING:
+			if (thread->exited) {
+				pg_arch_forget(thread);
+				return PG_READY;
+			}
+			if (!thread->in_syscall)
+				return yield(waker);
+			pg_trace(waker->executor, PG_TRACE_SYSCALL, waker,
+				 (uint32_t)thread->syscall.number);
+			return PG_PENDING;
 		case PG_TRAP_EXCEPTION:
 			pg_process_kill(pg_thread_signal_of(thread->vector), thread);
+		case PG_TRAP_INTERRUPT:
+			pg_trace(waker->executor, PG_TRACE_PREEMPT, waker, 0);
+			return yield(waker);
 		}
 	}
 }
@@ -72,6 +107,7 @@ static void drop(struct pg_future *future)
 
 	if (thread->in_syscall)
 		pg_future_drop(&thread->syscall.async.future);
+	pg_arch_forget(thread);
 }
 
 static const struct pg_future_ops thread_ops = { poll, drop };
@@ -83,7 +119,6 @@ static void done(struct pg_task *task)
 	/* Cancelled in a system call? Its hypercalls are settled by now. */
 	if (thread->in_syscall)
 		pg_syscall_cleanup(&thread->syscall);
-	pg_arch_forget(thread);
 	pg_free(thread->xsave);
 	pg_free(thread);
 	if (atomic_fetch_sub(&count, 1) == 1)
@@ -109,15 +144,35 @@ struct pg_thread *pg_thread_new(const struct pg_regs *regs, uint64_t fs_base)
 	thread->full = true;
 	thread->xsave = xsave;
 	thread->tid = atomic_fetch_add(&next_tid, 1);
+	atomic_init(&thread->affinity, pg_cpu_mask());
 	atomic_fetch_add(&count, 1);
 	return thread;
 }
 
+struct pg_executor *pg_thread_place(uint64_t affinity)
+{
+	unsigned first = atomic_fetch_add_explicit(&next_cpu, 1, memory_order_relaxed);
+	struct pg_executor *next = NULL;
+
+	for (unsigned i = 0; i < pg_cpu_count; i++) {
+		struct pg_executor *executor = &pg_cpu((first + i) % pg_cpu_count)->executor;
+
+		if (!(affinity >> executor->index & 1))
+			continue;
+		/* Relaxed: a guess, and wrong guesses are balanced later. */
+		if (atomic_load_explicit(&executor->hypercalls.ring->parked, memory_order_relaxed))
+			return executor;
+		if (!next)
+			next = executor;
+	}
+	return next;
+}
+
 void pg_thread_start(struct pg_thread *thread)
 {
-	unsigned cpu = atomic_fetch_add_explicit(&next_cpu, 1, memory_order_relaxed);
+	uint64_t affinity = atomic_load_explicit(&thread->affinity, memory_order_relaxed);
 
-	pg_task_spawn(&pg_cpu(cpu % pg_cpu_count)->executor, &thread->task, &thread->future, done);
+	pg_task_spawn_user(pg_thread_place(affinity), &thread->task, &thread->future, done);
 }
 
 uint32_t pg_thread_count(void)

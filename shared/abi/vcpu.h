@@ -26,6 +26,7 @@
 #define PG_VCPU_PREEMPT_RAX    0x68
 #define PG_VCPU_TEXT_START     0x70
 #define PG_VCPU_TEXT_END       0x78
+#define PG_VCPU_SCRATCH        0x80
 
 /* Offsets into the upcall frame, from the top of the exception stack down. */
 #define PG_FRAME_SIZE 72 /* bytes below the top of page PG_NUB_EXC          */
@@ -115,6 +116,7 @@ struct pg_vcpu {
 	uint64_t preempted;                                /* kernel entry             */
 	uint64_t preempt_rip, preempt_rflags, preempt_rax; /* written by the nub   */
 	uint64_t text_start, text_end;
+	uint64_t scratch; /* the kernel's, where it has no stack to use       */
 
 	_Alignas(64) struct pg_ring ring;
 
@@ -144,6 +146,7 @@ _Static_assert(offsetof(struct pg_vcpu, preempt_rflags) == PG_VCPU_PREEMPT_RFLAG
 _Static_assert(offsetof(struct pg_vcpu, preempt_rax) == PG_VCPU_PREEMPT_RAX, "asm");
 _Static_assert(offsetof(struct pg_vcpu, text_start) == PG_VCPU_TEXT_START, "asm");
 _Static_assert(offsetof(struct pg_vcpu, text_end) == PG_VCPU_TEXT_END, "asm");
+_Static_assert(offsetof(struct pg_vcpu, scratch) == PG_VCPU_SCRATCH, "asm");
 _Static_assert(sizeof(struct pg_vcpu) <= PG_PAGE_SIZE, "one page");
 #endif
 

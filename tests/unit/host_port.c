@@ -18,7 +18,7 @@ void host_vcpu_init(struct host_vcpu *vcpu, uint64_t spin_ns)
 	memset(vcpu, 0, sizeof(*vcpu));
 	pg_executor_init(&vcpu->executor, &vcpu->ring, vcpu->sq, vcpu->cq, &vcpu->counters,
 			 spin_ns);
-	vcpu->deadline = PG_NEVER;
+	atomic_store(&vcpu->ring.deadline, PG_NEVER);
 	/* It always sleeps, so each submission is a doorbell. */
 	pg_ring_server_sleep(&vcpu->ring, PG_LOOK_NEVER);
 	pthread_mutex_init(&vcpu->lock, NULL);
@@ -69,12 +69,6 @@ static void serve(struct host_vcpu *vcpu)
 		case PG_OP_NOP:
 			host_complete(vcpu, entry.user_data, 0);
 			break;
-		case PG_OP_DEADLINE:
-			if (vcpu->deadline != PG_NEVER)
-				host_complete(vcpu, vcpu->deadline_data, -ECANCELED);
-			vcpu->deadline = entry.arg[0];
-			vcpu->deadline_data = entry.user_data;
-			break;
 		case PG_OP_CANCEL:
 			host_complete(vcpu, entry.user_data, -ENOENT);
 			break;
@@ -100,27 +94,36 @@ struct pg_executor *pg_port_executor(void)
 	return current ? &current->executor : NULL;
 }
 
+uint64_t pg_port_ticks(void)
+{
+	return pg_port_now();
+}
+
+/* The loader's part as well: at the deadline the park ends. */
 void pg_port_park(struct pg_executor *executor)
 {
 	struct host_vcpu *vcpu = pg_container_of(executor, struct host_vcpu, executor);
-	const struct timespec until = { .tv_sec = vcpu->deadline / 1000000000,
-					.tv_nsec = vcpu->deadline % 1000000000 };
+	uint64_t deadline = pg_ring_deadline(&vcpu->ring);
+	const struct timespec until = { .tv_sec = deadline / 1000000000,
+					.tv_nsec = deadline % 1000000000 };
 	int error = 0;
 
 	pthread_mutex_lock(&vcpu->lock);
 	while (!vcpu->kicked && error != ETIMEDOUT) {
-		if (vcpu->deadline == PG_NEVER)
+		if (deadline == PG_NEVER)
 			pthread_cond_wait(&vcpu->changed, &vcpu->lock);
 		else
 			error = pthread_cond_timedwait(&vcpu->changed, &vcpu->lock, &until);
 	}
 	vcpu->kicked = false;
 	pthread_mutex_unlock(&vcpu->lock);
-	if (error == ETIMEDOUT) {
-		vcpu->deadline = PG_NEVER;
-		pg_ring_unpark(&vcpu->ring);
-		host_complete(vcpu, vcpu->deadline_data, 0);
-	}
+}
+
+/* Threads' tasks only, and there are none here. */
+struct pg_executor *pg_port_yield(struct pg_executor *here, struct pg_task *task)
+{
+	(void)task;
+	return here;
 }
 
 void pg_port_kick(struct pg_executor *target)

@@ -19,10 +19,9 @@ struct host_vcpu {
 	struct pg_cqe cq[PG_CQ_DEPTH];
 	struct pg_counters counters;
 
-	/* The loader. NOP gives 0; DEADLINE is kept for the park; CANCEL finds nothing. */
+	/* The loader. NOP gives 0; CANCEL finds nothing. */
 	bool manual; /* the test answers the ring itself */
 	uint32_t sq_head, cq_tail;
-	uint64_t deadline, deadline_data;
 	unsigned doorbells;
 	void (*on_doorbell)(struct host_vcpu *vcpu); /* manual: called instead, or NULL */
 

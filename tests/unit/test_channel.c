@@ -47,7 +47,7 @@ static void expect_received(int i, uintptr_t number)
 {
 	host_settle(&vcpu);
 	cr_assert(task_done(&receivers[i]));
-	cr_assert_not(receivers[i].cancelled);
+	cr_assert_not(pg_task_cancelled(&receivers[i]));
 	cr_assert_eq(receives[i].result, 0);
 	cr_assert_eq(receives[i].item, item(number));
 }
@@ -184,7 +184,7 @@ Test(channel, an_unused_wake_up_is_passed_on_by_a_receiver)
 	cr_assert_eq(pg_channel_try_send(&channel, item(1)), 0);
 	pg_task_cancel(&receivers[0]); /* chosen, but not polled since */
 	expect_received(1, 1);
-	cr_assert(receivers[0].cancelled);
+	cr_assert(pg_task_cancelled(&receivers[0]));
 	nothing_is_registered();
 }
 
@@ -200,8 +200,8 @@ Test(channel, an_unused_wake_up_is_passed_on_by_a_sender)
 	cr_assert_eq(pg_channel_try_receive(&channel, &got), 0);
 	pg_task_cancel(&senders[0]);
 	host_settle(&vcpu);
-	cr_assert(senders[0].cancelled);
-	cr_assert(task_done(&senders[1]) && !senders[1].cancelled);
+	cr_assert(pg_task_cancelled(&senders[0]));
+	cr_assert(task_done(&senders[1]) && !pg_task_cancelled(&senders[1]));
 	for (uintptr_t i = 2; i <= 4; i += 2) {
 		cr_assert_eq(pg_channel_try_receive(&channel, &got), 0);
 		cr_assert_eq(got, item(i), "what was cancelled has not been sent");
@@ -293,9 +293,10 @@ static void check(const struct model *model)
 
 	host_settle(&vcpu);
 	for (int i = 0; i < 2; i++) {
-		if (task_done(&senders[i]) && !senders[i].cancelled && sends[i].result == 0)
+		if (task_done(&senders[i]) && !pg_task_cancelled(&senders[i]) &&
+		    sends[i].result == 0)
 			sent |= 1u << (i + 1);
-		if (task_done(&receivers[i]) && !receivers[i].cancelled &&
+		if (task_done(&receivers[i]) && !pg_task_cancelled(&receivers[i]) &&
 		    receives[i].result == 0) {
 			unsigned bit = 1u << (uintptr_t)receives[i].item;
 
@@ -315,7 +316,8 @@ static void check(const struct model *model)
 		host_settle(&vcpu);
 	}
 	for (int i = 0; i < 2; i++) {
-		if (task_done(&senders[i]) && !senders[i].cancelled && sends[i].result == 0)
+		if (task_done(&senders[i]) && !pg_task_cancelled(&senders[i]) &&
+		    sends[i].result == 0)
 			sent |= 1u << (i + 1);
 	}
 	cr_assert_eq(received & left, 0);

@@ -159,6 +159,22 @@ Test(executor, near_deadline_is_spun_through)
 	cr_assert_eq(vcpu.doorbells, 0, "no deadline was armed");
 }
 
+/* A far one is left with the loader, once: the doorbell rings since it looks too late. */
+Test(executor, far_deadline_is_left_with_the_loader)
+{
+	struct pg_sleep sleep;
+	struct pg_task task;
+	uint64_t deadline = pg_port_now() + 2000000;
+
+	pg_sleep_init(&sleep, deadline);
+	pg_task_spawn(&vcpu.executor, &task, &sleep.future, stop);
+	pg_executor_run(&vcpu.executor);
+	cr_assert(task_done(&task));
+	cr_assert(vcpu.counters.parks >= 1);
+	cr_assert_eq(vcpu.doorbells, 1);
+	cr_assert(pg_port_now() >= deadline);
+}
+
 Test(executor, stop_is_remembered)
 {
 	pg_executor_stop(&vcpu.executor);

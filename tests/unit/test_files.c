@@ -411,7 +411,7 @@ Test(files, one_operation_on_a_path)
 		entry = sys_take(calls[i].op);
 		sys_cancel(&call);
 		sys_answer(&entry, -ECANCELED);
-		cr_assert(call.task.cancelled);
+		cr_assert(pg_task_cancelled(&call.task));
 		cr_assert_eq(sys_allocated, 0);
 	}
 }

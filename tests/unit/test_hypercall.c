@@ -134,7 +134,7 @@ Test(hypercall, dropped_before_submission)
 	pg_task_spawn(&vcpu.executor, &task, &call.future, NULL);
 	pg_task_cancel(&task);
 	host_settle(&vcpu);
-	cr_assert(task.cancelled);
+	cr_assert(pg_task_cancelled(&task));
 	cr_assert_eq(call.result, -ECANCELED);
 	expect_none();
 }
@@ -176,7 +176,7 @@ static void cancel_in_order(bool call_first)
 		host_complete(&vcpu, entry.user_data, -ECANCELED);
 	host_settle(&vcpu);
 	cr_assert(task_done(&task));
-	cr_assert(task.cancelled);
+	cr_assert(pg_task_cancelled(&task));
 	cr_assert_eq(call.result, call_first ? 5 : -ECANCELED);
 	cr_assert_eq(vcpu.executor.hypercalls.outstanding, 0);
 }
@@ -205,7 +205,7 @@ Test(hypercall, completed_but_dropped_before_it_was_polled)
 	pg_task_cancel(&task);
 	host_settle(&vcpu);
 	cr_assert(task_done(&task));
-	cr_assert(task.cancelled);
+	cr_assert(pg_task_cancelled(&task));
 	expect_none();
 }
 
@@ -234,7 +234,7 @@ Test(hypercall, ready_task_waits_for_what_it_dropped)
 	host_complete(&vcpu, entry.user_data, -ECANCELED);
 	host_settle(&vcpu);
 	cr_assert(task_done(&task));
-	cr_assert_not(task.cancelled);
+	cr_assert_not(pg_task_cancelled(&task));
 }
 
 Test(hypercall, settle)
@@ -346,7 +346,7 @@ Test(hypercall, a_full_ring_can_be_cancelled)
 	cr_assert_eq(cancels, PG_HYPERCALL_MAX, "the others never were submitted");
 	for (int i = 0; i < MANY; i++) {
 		cr_assert(task_done(&tasks[i]));
-		cr_assert(tasks[i].cancelled);
+		cr_assert(pg_task_cancelled(&tasks[i]));
 		cr_assert_eq(many[i].result, -ECANCELED);
 	}
 	cr_assert_eq(vcpu.executor.hypercalls.outstanding, 0);
@@ -369,40 +369,49 @@ Test(hypercall, answer_overtakes_a_cancellation_that_waits)
 	cr_assert_eq(many[taken - 1].result, 4);
 }
 
-Test(hypercall, deadlines_are_armed_only_when_nearer)
+/* From the first poll until it is settled, a hypercall keeps its task on this vCPU. */
+Test(hypercall, pins_its_task)
 {
-	struct pg_sqe first, second;
+	struct pg_hypercall call;
+	struct pg_task task;
+	struct pg_sqe entry;
 
-	cr_assert(pg_hypercalls_arm(&vcpu.executor, PG_NEVER));
-	expect_none();
-	cr_assert(pg_hypercalls_arm(&vcpu.executor, 5000));
-	first = take(PG_OP_DEADLINE);
-	cr_assert_eq(first.arg[0], 5000);
-	cr_assert(pg_hypercalls_arm(&vcpu.executor, 5000));
-	cr_assert(pg_hypercalls_arm(&vcpu.executor, 6000));
-	expect_none();
-	cr_assert(pg_hypercalls_arm(&vcpu.executor, 4000));
-	second = take(PG_OP_DEADLINE);
-	cr_assert_eq(second.arg[0], 4000);
-	/* The replaced one's completion changes nothing. */
-	host_complete(&vcpu, first.user_data, -ECANCELED);
+	pg_hypercall_init(&call, PG_OP_NOP, 0);
+	pg_task_spawn(&vcpu.executor, &task, &call.future, NULL);
+	cr_assert_not(pg_task_pinned(&task));
 	host_settle(&vcpu);
-	cr_assert(pg_hypercalls_arm(&vcpu.executor, 4500));
-	expect_none();
-	/* The armed one's does. */
-	host_complete(&vcpu, second.user_data, 0);
+	cr_assert(pg_task_pinned(&task));
+	pg_task_cancel(&task);
 	host_settle(&vcpu);
-	cr_assert(pg_hypercalls_arm(&vcpu.executor, 4500));
-	take(PG_OP_DEADLINE);
-	cr_assert_eq(vcpu.executor.hypercalls.outstanding, 1);
+	cr_assert(pg_task_pinned(&task), "neither completion is there");
+	entry = take(PG_OP_NOP);
+	host_complete(&vcpu, entry.user_data, 0);
+	host_settle(&vcpu);
+	cr_assert(pg_task_pinned(&task), "the cancellation's is not there");
+	cr_assert_not(task_done(&task));
+	entry = take(PG_OP_CANCEL);
+	host_complete(&vcpu, entry.user_data, -ENOENT);
+	host_settle(&vcpu);
+	cr_assert(task_done(&task));
+	cr_assert_not(pg_task_pinned(&task));
 }
 
-Test(hypercall, no_room_to_arm)
+/* Also while it waits for room. */
+Test(hypercall, pins_its_task_without_room)
 {
+	struct pg_hypercall call;
+	struct pg_task task;
+
 	start_many();
-	cr_assert_not(pg_hypercalls_arm(&vcpu.executor, 1000), "the queue is full");
-	cr_assert_eq(take_all(0), PG_HYPERCALL_MAX);
-	cr_assert(pg_hypercalls_arm(&vcpu.executor, 1000), "room is kept for it");
+	pg_hypercall_init(&call, PG_OP_NOP, 0);
+	pg_task_spawn(&vcpu.executor, &task, &call.future, NULL);
+	host_settle(&vcpu);
+	cr_assert_eq(call.state, PG_HYPERCALL_QUEUED);
+	cr_assert(pg_task_pinned(&task));
+	pg_task_cancel(&task);
+	host_settle(&vcpu);
+	cr_assert(task_done(&task));
+	cr_assert_not(pg_task_pinned(&task));
 }
 
 Test(hypercall, indices_wrap_around)

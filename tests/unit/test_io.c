@@ -515,7 +515,7 @@ Test(io, cancelled_read_keeps_its_file)
 	cr_assert_eq(sys_allocated, 2 - 1);
 	sys_answer(&entry, -ECANCELED);
 	cr_assert(call.done);
-	cr_assert(call.task.cancelled);
+	cr_assert(pg_task_cancelled(&call.task));
 	entry = sys_take(PG_OP_CLOSE);
 	cr_assert_eq(entry.handle, 7);
 	sys_answer(&entry, 0);
@@ -825,7 +825,7 @@ Test(io, poll_cancelled)
 		sys_answer(&cancel[i], 0);
 	}
 	cr_assert(call.done);
-	cr_assert(call.task.cancelled);
+	cr_assert(pg_task_cancelled(&call.task));
 	cr_assert_eq(sys_allocated, before);
 	cr_assert_null(sys_vcpu.executor.timers.first);
 }

@@ -33,7 +33,7 @@ static unsigned holders(void)
 
 	host_settle(&vcpu);
 	for (int i = 0; i < COUNT; i++) {
-		if (task_done(&tasks[i]) && !tasks[i].cancelled)
+		if (task_done(&tasks[i]) && !pg_task_cancelled(&tasks[i]))
 			mask |= 1u << i;
 	}
 	return mask;

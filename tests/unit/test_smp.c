@@ -336,7 +336,7 @@ PG_ASYNC static enum pg_poll driver_poll(struct pg_future *future, struct pg_tas
 			pg_task_cancel(&self->child->task);
 		pg_join_init(&self->join, &self->child->task);
 		PG_AWAIT(&self->async, &self->join.future, waker);
-		self->cancelled += self->child->task.cancelled;
+		self->cancelled += pg_task_cancelled(&self->child->task);
 		free(self->child);
 	}
 	PG_END(&self->async);

@@ -32,7 +32,7 @@ Test(task, runs_to_done)
 	cr_assert_eq(gate.polls, 0, "spawning only enqueues");
 	host_settle(&vcpu);
 	cr_assert(task_done(&task));
-	cr_assert_not(task.cancelled);
+	cr_assert_not(pg_task_cancelled(&task));
 	cr_assert_eq(gate.polls, 1);
 	cr_assert_eq(gate.drops, 0);
 	cr_assert_eq(done_calls, 1);
@@ -126,7 +126,7 @@ Test(task, cancel_before_first_poll)
 	pg_task_cancel(&task);
 	host_settle(&vcpu);
 	cr_assert(task_done(&task));
-	cr_assert(task.cancelled);
+	cr_assert(pg_task_cancelled(&task));
 	cr_assert_eq(gate.polls, 0);
 	cr_assert_eq(gate.drops, 1);
 	cr_assert_eq(done_calls, 1);
@@ -144,7 +144,7 @@ Test(task, cancel_while_waiting)
 	cr_assert_eq(gate.drops, 0, "the executor drops, not the caller");
 	pg_task_cancel(&task);
 	host_settle(&vcpu);
-	cr_assert(task.cancelled);
+	cr_assert(pg_task_cancelled(&task));
 	cr_assert_eq(gate.polls, 1);
 	cr_assert_eq(gate.drops, 1);
 	pg_task_cancel(&task);
@@ -168,7 +168,7 @@ Test(task, ready_wins_over_cancel)
 	pg_task_spawn(&vcpu.executor, &task, &gate.future, count_done);
 	host_settle(&vcpu);
 	cr_assert(task_done(&task));
-	cr_assert_not(task.cancelled);
+	cr_assert_not(pg_task_cancelled(&task));
 	cr_assert_eq(gate.drops, 0);
 	cr_assert_eq(done_calls, 1);
 }
@@ -182,7 +182,7 @@ Test(task, cancel_in_poll_that_is_pending)
 	gate.hook = cancel_self;
 	pg_task_spawn(&vcpu.executor, &task, &gate.future, NULL);
 	host_settle(&vcpu);
-	cr_assert(task.cancelled);
+	cr_assert(pg_task_cancelled(&task));
 	cr_assert_eq(gate.polls, 1);
 	cr_assert_eq(gate.drops, 1);
 }
@@ -207,13 +207,13 @@ Test(task, joiners)
 	host_settle(&vcpu);
 	pg_task_cancel(&joiners[1]);
 	host_settle(&vcpu);
-	cr_assert(joiners[1].cancelled);
+	cr_assert(pg_task_cancelled(&joiners[1]));
 
 	gate_open(&gate);
 	host_settle(&vcpu);
 	cr_assert(task_done(&task));
-	cr_assert(task_done(&joiners[0]) && !joiners[0].cancelled);
-	cr_assert(task_done(&joiners[2]) && !joiners[2].cancelled);
+	cr_assert(task_done(&joiners[0]) && !pg_task_cancelled(&joiners[0]));
+	cr_assert(task_done(&joiners[2]) && !pg_task_cancelled(&joiners[2]));
 
 	pg_join_init(&late_join, &task);
 	pg_task_spawn(&vcpu.executor, &late, &late_join.future, NULL);
@@ -253,7 +253,7 @@ Test(task, foreign_thread_uses_the_inbox)
 	host_enter(NULL);
 	pg_task_spawn(&vcpu.executor, &task, &gate.future, NULL);
 	cr_assert_eq(atomic_load(&vcpu.executor.inbox), &task);
-	cr_assert_null(vcpu.executor.runnable.head);
+	cr_assert(pg_runq_empty(&vcpu.executor.runq));
 	host_enter(&vcpu);
 	host_settle(&vcpu);
 	cr_assert_eq(gate.polls, 1);

@@ -30,6 +30,19 @@ static uint64_t random_number(void)
 /* A task that is always being polled: waking it only sets a bit. */
 static struct pg_task busy = { .state = PG_TASK_RUNNING };
 
+/* As a sleep does: an armed timer pins its task. */
+static void arm(struct pg_timers *heap, struct pg_timer *timer)
+{
+	pg_task_pin(timer->task);
+	pg_timer_add(heap, timer);
+}
+
+static void disarm(struct pg_timers *heap, struct pg_timer *timer)
+{
+	pg_timer_remove(heap, timer);
+	pg_task_unpin(timer->task);
+}
+
 static int compare(const void *a, const void *b)
 {
 	const uint64_t *x = a, *y = b;
@@ -54,13 +67,13 @@ Test(timer, random_against_reference)
 
 		if (timer->armed) {
 			reference[timer->deadline]--;
-			pg_timer_remove(&heap, timer);
+			disarm(&heap, timer);
 			armed--;
 		} else {
 			timer->deadline = random_number() % BUCKETS;
 			timer->task = &busy;
 			reference[timer->deadline]++;
-			pg_timer_add(&heap, timer);
+			arm(&heap, timer);
 			armed++;
 		}
 		while (nearest < BUCKETS && !reference[nearest])
@@ -97,12 +110,12 @@ Test(timer, a_million)
 		timers[i].task = &busy;
 		timers[i].deadline = random_number() >> 1;
 		sorted[i] = timers[i].deadline;
-		pg_timer_add(&heap, &timers[i]);
+		arm(&heap, &timers[i]);
 	}
 	qsort(sorted, count, sizeof(*sorted), compare);
 	for (size_t i = 0; i < count; i++) {
 		cr_assert_eq(pg_timers_deadline(&heap), sorted[i]);
-		pg_timer_remove(&heap, heap.first);
+		disarm(&heap, heap.first);
 	}
 	cr_assert_null(heap.first);
 	free(sorted);
@@ -160,6 +173,6 @@ Test(timer, spurious_polls_and_drop)
 	}
 	pg_task_cancel(&task);
 	host_settle(&vcpu);
-	cr_assert(task.cancelled);
+	cr_assert(pg_task_cancelled(&task));
 	cr_assert_null(vcpu.executor.timers.first);
 }

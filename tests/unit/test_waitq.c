@@ -36,7 +36,7 @@ static unsigned finished(void)
 
 	host_settle(&vcpu);
 	for (int i = 0; i < COUNT; i++) {
-		if (task_done(&tasks[i]) && !tasks[i].cancelled)
+		if (task_done(&tasks[i]) && !pg_task_cancelled(&tasks[i]))
 			mask |= 1u << i;
 	}
 	return mask;
@@ -202,7 +202,7 @@ Test(waitq, until_passes_on_and_withdraws)
 	pg_waitq_wake_one(&queue);
 	pg_task_cancel(&tasks[0]);
 	host_settle(&vcpu);
-	cr_assert(tasks[0].cancelled);
+	cr_assert(pg_task_cancelled(&tasks[0]));
 	cr_assert(task_done(&tasks[1]));
 	cr_assert_null(queue.head);
 }
@@ -213,5 +213,5 @@ Test(waitq, drop_before_first_poll)
 	pg_task_spawn(&vcpu.executor, &tasks[0], &waits[0].future, NULL);
 	pg_task_cancel(&tasks[0]);
 	host_settle(&vcpu);
-	cr_assert(tasks[0].cancelled);
+	cr_assert(pg_task_cancelled(&tasks[0]));
 }

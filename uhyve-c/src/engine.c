@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backend.h"
+#include "looking.h"
 #include "operation.h"
 #include "thread.h"
 
@@ -41,12 +42,13 @@ struct uhyve_engine {
 	struct uhyve_inbox inbox;
 	struct uhyve_workers *workers;
 	struct uhyve_io *io;
+	struct uhyve_looking looking;
 	pthread_t thread;
 	_Atomic bool stop; /* set by uhyve_engine_stop(), then the inbox's wake_fd */
 
 	bool broken; /* the guest has broken the rules                        */
 	struct uhyve_request *requests;
-	uint64_t nearest; /* deadline of all ports, or NEVER                   */
+	uint64_t nearest; /* DEADLINE operation of all ports, or NEVER         */
 	uint64_t last_tick;
 	unsigned served; /* entries since the last look at the clock          */
 
@@ -59,10 +61,12 @@ struct uhyve_engine {
 	struct port ports[];
 };
 
-static uint64_t now_ns(void)
+static uint64_t now_ns(const struct uhyve_engine *engine)
 {
 	struct timespec ts;
 
+	if (engine->config.now)
+		return engine->config.now(engine->config.context);
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
@@ -158,7 +162,7 @@ static void submit(struct uhyve_engine *engine, struct uhyve_request *request)
 		engine->io->ops->submit(engine->io, request);
 }
 
-/* ---- deadlines ---- */
+/* ---- the operation DEADLINE ---- */
 
 static void find_nearest(struct uhyve_engine *engine)
 {
@@ -185,7 +189,7 @@ static int64_t start_deadline(struct uhyve_engine *engine, struct port *port,
 {
 	if (port->deadline)
 		end_deadline(engine, port, -ECANCELED);
-	if (request->offset == NEVER || request->offset <= now_ns())
+	if (request->offset == NEVER || request->offset <= now_ns(engine))
 		return 0;
 	port->deadline = request;
 	if (request->offset < engine->nearest)
@@ -193,20 +197,26 @@ static int64_t start_deadline(struct uhyve_engine *engine, struct port *port,
 	return UHYVE_PENDING;
 }
 
-/* What the clock says: deadlines that are reached, and the tick. */
+static void meet_deadlines(struct uhyve_engine *engine, uint64_t now)
+{
+	for (unsigned i = 0; now >= engine->nearest && i < engine->port_count; i++) {
+		struct port *port = &engine->ports[i];
+
+		if (port->deadline && port->deadline->offset <= now) {
+			end_deadline(engine, port, 0);
+			interrupt(engine, port);
+		}
+	}
+}
+
+/* ---- the clock ---- */
+
+/* What is due: deadlines, looks at who runs, and the tick. */
 static void look_at_clock(struct uhyve_engine *engine, uint64_t now)
 {
 	engine->served = 0;
-	if (now >= engine->nearest) {
-		for (unsigned i = 0; i < engine->port_count; i++) {
-			struct port *port = &engine->ports[i];
-
-			if (port->deadline && port->deadline->offset <= now) {
-				end_deadline(engine, port, 0);
-				interrupt(engine, port);
-			}
-		}
-	}
+	meet_deadlines(engine, now);
+	uhyve_looking_look(&engine->looking, now);
 	if (now - engine->last_tick >= TICK_NS) {
 		engine->last_tick = now;
 		if (engine->config.tick)
@@ -358,7 +368,7 @@ static bool serve_round(struct uhyve_engine *engine)
 			interrupt(engine, &engine->ports[i]);
 	}
 	if (engine->served >= CLOCK_PERIOD)
-		look_at_clock(engine, now_ns());
+		look_at_clock(engine, now_ns(engine));
 	return worked || ended;
 }
 
@@ -381,20 +391,23 @@ static void drain(int fd)
 	(void)bytes;
 }
 
-/* Wait for a doorbell, the inbox, the backend or the nearest deadline. */
-static void wait_for_events(struct uhyve_engine *engine, uint64_t now)
+/* Wait for a doorbell, the inbox, the backend, or until the next look. */
+static void wait_for_events(struct uhyve_engine *engine, uint64_t now, uint64_t look_at)
 {
 	struct pollfd fds[] = {
 		{ .fd = engine->config.doorbell_fd, .events = POLLIN },
 		{ .fd = engine->inbox.wake_fd, .events = POLLIN },
 		{ .fd = engine->io->fd, .events = POLLIN },
 	};
-	uint64_t left = engine->nearest > now ? engine->nearest - now : 0;
+	uint64_t left = look_at > now ? look_at - now : 0;
 	struct timespec timeout = { .tv_sec = (time_t)(left / 1000000000),
 				    .tv_nsec = (long)(left % 1000000000) };
 
 	count(&engine->config.stats->sleeps);
-	if (ppoll(fds, 3, engine->nearest == NEVER ? NULL : &timeout, NULL) <= 0)
+	int ready = ppoll(fds, 3, look_at == NEVER ? NULL : &timeout, NULL);
+	if (ready == 0)
+		count(&engine->config.stats->looks);
+	if (ready <= 0)
 		return;
 	if (fds[0].revents) {
 		drain(fds[0].fd);
@@ -425,19 +438,23 @@ static void adapt(struct uhyve_engine *engine, uint64_t idle_ns)
 
 static void go_to_sleep(struct uhyve_engine *engine, uint64_t now)
 {
+	uint64_t look_at = uhyve_looking_next(&engine->looking);
+
+	if (engine->nearest < look_at)
+		look_at = engine->nearest;
 	for (unsigned i = 0; i < engine->port_count; i++)
-		pg_ring_server_sleep(engine->ports[i].ring, PG_LOOK_NEVER);
+		pg_ring_server_sleep(engine->ports[i].ring, look_at);
 	atomic_store(&engine->inbox.asleep, true);
 
 	/* A completion in the backend needs no last look: its descriptor stays readable. */
-	if (!work_waiting(engine))
-		wait_for_events(engine, now);
+	if (!work_waiting(engine) && !uhyve_looking_missed(&engine->looking, look_at))
+		wait_for_events(engine, now, look_at);
 
 	atomic_store(&engine->inbox.asleep, false);
 	for (unsigned i = 0; i < engine->port_count; i++)
 		pg_ring_server_wake(engine->ports[i].ring);
 
-	now = now_ns();
+	now = now_ns(engine);
 	adapt(engine, now - engine->idle_since);
 	engine->idle_rounds = 0;
 	look_at_clock(engine, now);
@@ -446,20 +463,23 @@ static void go_to_sleep(struct uhyve_engine *engine, uint64_t now)
 /* One idle round: spin for a while, then sleep. */
 static void idle(struct uhyve_engine *engine)
 {
-	uint64_t now, spin_end;
+	uint64_t now, spin_end, deadline;
 
 	if (engine->config.spin_ns && ++engine->idle_rounds % CLOCK_PERIOD) {
 		__builtin_ia32_pause();
 		return;
 	}
-	now = now_ns();
+	now = now_ns(engine);
 	if (engine->idle_rounds <= CLOCK_PERIOD)
 		engine->idle_since = now;
 	look_at_clock(engine, now);
 	spin_end = engine->idle_since + engine->spin_budget;
 	/* Sleeping takes longer than a deadline that is near: meet it awake. */
-	if (engine->nearest != NEVER && engine->nearest < now + engine->spin_budget)
-		spin_end = engine->nearest;
+	deadline = uhyve_looking_deadline(&engine->looking);
+	if (engine->nearest < deadline)
+		deadline = engine->nearest;
+	if (deadline != NEVER && deadline < now + engine->spin_budget)
+		spin_end = deadline;
 	if (now >= spin_end)
 		go_to_sleep(engine, now);
 }
@@ -503,7 +523,7 @@ static void *engine_main(void *argument)
 
 	/* Deadlines are met to the microsecond, not to the default slack of 50. */
 	(void)prctl(PR_SET_TIMERSLACK, 1);
-	engine->last_tick = now_ns();
+	engine->last_tick = now_ns(engine);
 	while (!engine->broken && !atomic_load_explicit(&engine->stop, memory_order_relaxed)) {
 		if (serve_round(engine))
 			engine->idle_rounds = 0;
@@ -545,6 +565,11 @@ static void init_ports(struct uhyve_engine *engine)
 		port->sq_head = atomic_load(&from->ring->sq_head);
 		port->cq_tail = atomic_load(&from->ring->cq_tail);
 		port->requests = engine->requests + (size_t)i * PG_CQ_DEPTH;
+
+		struct uhyve_watch *watch = &engine->looking.watches[i];
+		watch->ring = from->ring;
+		watch->cq_tail = &port->cq_tail;
+		watch->kick_fd = from->kick_fd;
 	}
 }
 
@@ -552,6 +577,7 @@ static void engine_free(struct uhyve_engine *engine)
 {
 	if (engine->inbox.wake_fd >= 0)
 		close(engine->inbox.wake_fd);
+	uhyve_looking_free(&engine->looking);
 	free(engine->requests);
 	free(engine);
 }
@@ -572,7 +598,7 @@ static int engine_init(struct uhyve_engine *engine, const struct uhyve_engine_co
 	/* Large, and touched only as far as used: the pages come from the host on demand. */
 	engine->requests =
 		calloc((size_t)engine->port_count * PG_CQ_DEPTH, sizeof(*engine->requests));
-	if (!engine->requests)
+	if (!engine->requests || uhyve_looking_init(&engine->looking, &engine->config))
 		return uhyve_fail(error, -ENOMEM, "out of memory");
 	init_ports(engine);
 	engine->guest.mmu = config->mmu;

@@ -9,6 +9,12 @@
  * The engine copies an entry, validates the copy, tries to carry it out without
  * waiting, and hands it to the backend otherwise; so no operation delays another.
  * It spins for a while (in nanoseconds, adaptively) before it announces sleep.
+ *
+ * It also looks at the clock for the vCPUs: it wakes or pre-empts them at their deadlines,
+ * and when something waits for a vCPU that one task keeps for longer than a turn. While it
+ * spins it looks each time it reads the clock; before it sleeps it tells the guest when it
+ * will look next, and sleeps no longer than that. What waits for a vCPU has waited for three
+ * turns at most when it runs, or interrupts: looking.h has the states and the reason.
  */
 #ifndef UHYVE_ENGINE_H
 #define UHYVE_ENGINE_H
@@ -43,11 +49,14 @@ struct uhyve_engine_stats {
 	_Atomic uint64_t inline_done; /* answered at once                    */
 	_Atomic uint64_t deferred;    /* handed to the backend               */
 	_Atomic uint64_t completions;
-	_Atomic uint64_t interrupts; /* completion interrupts sent          */
+	_Atomic uint64_t interrupts; /* wake interrupts sent                */
 	_Atomic uint64_t doorbells;  /* times a doorbell woke the engine    */
 	_Atomic uint64_t sleeps;
 	_Atomic uint64_t cancelled;
-	_Atomic uint64_t by_op[64]; /* entries taken, by enum pg_op        */
+	_Atomic uint64_t looks;       /* times the clock woke the engine      */
+	_Atomic uint64_t preemptions; /* sent                                */
+	_Atomic uint64_t balanced;    /* parked vCPUs woken to take work from another one */
+	_Atomic uint64_t by_op[64];   /* entries taken, by enum pg_op        */
 };
 
 struct uhyve_engine_config {
@@ -64,6 +73,18 @@ struct uhyve_engine_config {
 	 * engine serves that guest no more. Must not call back into the engine.
 	 */
 	void (*violation)(void *context, const char *reason);
+	/*
+	 * How long a task has a vCPU while something waits for it, ns; 0: for ever. `preempt`
+	 * interrupts a vCPU with PG_VECTOR_PREEMPT, on the engine thread; NULL: as turn_ns 0.
+	 */
+	uint64_t turn_ns;
+	void (*preempt)(void *context, unsigned port);
+	/*
+	 * CLOCK_MONOTONIC in ns as the guest reads it: a vCPU that was woken at its deadline must
+	 * find that it is reached, or it would park with one that was served. Only on the engine
+	 * thread. NULL: the host's own.
+	 */
+	uint64_t (*now)(void *context);
 	/* Called on the engine thread now and then (at most once a second while it works). */
 	void (*tick)(void *context);
 	void *context;

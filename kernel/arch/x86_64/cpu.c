@@ -2,15 +2,24 @@
 
 #include "abi/boot.h"
 #include "abi/layout.h"
+#include "abi/trace.h"
 #include "core/port.h"
 #include "lib/panic.h"
 #include "sys/process.h"
 #include "fault.h"
 
-extern char pg_arch_upcall[], pg_arch_syscall[], pg_arch_syscall0[];
+void pg_arch_upcall(void);
+void pg_arch_preempted(void);
+void pg_arch_syscall(void);
+void pg_arch_syscall0(void);
+void pg_arch_syscall_return(void);
+void pg_arch_syscall_return0(void);
+void pg_arch_syscall_stack(void);
+void pg_arch_syscall_stack0(void);
 
 enum pg_trap pg_arch_run_full(struct pg_thread *thread);
 enum pg_trap pg_arch_run_syscall(struct pg_thread *thread);
+enum pg_trap pg_arch_run_context(struct pg_thread *thread);
 
 /* Called by entry.S. */
 void pg_arch_exception(struct pg_thread *thread);
@@ -19,14 +28,6 @@ _Noreturn void pg_arch_kernel_exception(const struct pg_regs *regs);
 unsigned pg_cpu_count;
 static struct pg_cpu cpus[PG_MAX_VCPUS];
 
-static struct pg_vcpu *shared_block(void)
-{
-	struct pg_vcpu *self;
-
-	__asm__("movq %%gs:0, %0" : "=r"(self));
-	return self;
-}
-
 struct pg_cpu *pg_cpu(unsigned index)
 {
 	return &cpus[index];
@@ -34,19 +35,50 @@ struct pg_cpu *pg_cpu(unsigned index)
 
 struct pg_cpu *pg_cpu_self(void)
 {
-	return &cpus[shared_block()->index];
+	return &cpus[pg_arch_shared()->index];
 }
 
-void pg_arch_init_vcpu(struct pg_vcpu *shared)
+/* Linker script in link-object.sh. */
+extern const char pg_text_start[], pg_text_end[];
+
+void pg_arch_init_vcpu(struct pg_vcpu *shared, const struct pg_boot *boot)
 {
+	static void (*const entries[])(void) = {
+		[PG_DISPATCH_UNION] = pg_arch_syscall,
+		[PG_DISPATCH_RETURN] = pg_arch_syscall_return,
+		[PG_DISPATCH_STACK] = pg_arch_syscall_stack,
+	};
+	static void (*const entries0[])(void) = {
+		[PG_DISPATCH_UNION] = pg_arch_syscall0,
+		[PG_DISPATCH_RETURN] = pg_arch_syscall_return0,
+		[PG_DISPATCH_STACK] = pg_arch_syscall_stack0,
+	};
+
 	shared->upcall = (uint64_t)pg_arch_upcall;
-	shared->syscall = (uint64_t)pg_arch_syscall;
-	shared->syscall0 = (uint64_t)pg_arch_syscall0;
+	shared->syscall = (uint64_t)entries[boot->dispatch];
+	shared->syscall0 = (uint64_t)entries0[boot->dispatch];
+	shared->text_start = (uint64_t)pg_text_start;
+	shared->text_end = (uint64_t)pg_text_end;
+	shared->preempted = (uint64_t)pg_arch_preempted;
 }
 
-void pg_arch_init(unsigned count, uint64_t spin_ns)
+static void init_trace(struct pg_cpu *cpu, uint32_t events)
 {
-	for (unsigned i = 0; i < count; i++) {
+	if (!events)
+		return;
+	cpu->executor.trace = (struct pg_trace){
+		.events = (struct pg_trace_event *)(PG_VA_TRACE +
+						    (uint64_t)cpu->index * PG_TRACE_STRIDE),
+		.mask = events - 1,
+		.head = &cpu->shared->trace_head,
+	};
+}
+
+void pg_arch_init(const struct pg_boot *boot)
+{
+	static struct pg_executor *executors[PG_MAX_VCPUS];
+
+	for (unsigned i = 0; i < boot->vcpus; i++) {
 		char *block = (char *)PG_VA_VCPU + (uint64_t)i * PG_VCPU_STRIDE;
 		struct pg_vcpu *shared = (struct pg_vcpu *)(block + PG_VCPU_CTL);
 
@@ -56,9 +88,18 @@ void pg_arch_init(unsigned count, uint64_t spin_ns)
 		pg_executor_init(&cpus[i].executor, &shared->ring,
 				 (struct pg_sqe *)(block + PG_VCPU_SQ),
 				 (const struct pg_cqe *)(block + PG_VCPU_CQ), &shared->counters,
-				 spin_ns);
+				 boot->spin_ns);
+		cpus[i].executor.turn_ns = boot->turn_ns;
+		init_trace(&cpus[i], boot->trace_events);
+		executors[i] = &cpus[i].executor;
 	}
-	pg_cpu_count = count;
+	pg_executor_group(executors, boot->vcpus);
+	pg_cpu_count = boot->vcpus;
+}
+
+uint64_t pg_cpu_mask(void)
+{
+	return UINT64_MAX >> (64 - pg_cpu_count);
 }
 
 /* ---- the device page ---- */
@@ -96,6 +137,11 @@ struct pg_executor *pg_port_executor(void)
 void pg_port_relax(void)
 {
 	__asm__ volatile("pause");
+}
+
+uint64_t pg_port_ticks(void)
+{
+	return pg_arch_tsc();
 }
 
 uint64_t pg_port_now(void)
@@ -177,6 +223,7 @@ void pg_arch_unload(struct pg_cpu *cpu)
 	save_vectors(thread);
 	thread->fs_base = pg_arch_fs_base();
 	cpu->loaded = NULL;
+	pg_task_unpin(&thread->task);
 }
 
 /* Vector registers and FS base change hands only when another thread is to run. */
@@ -187,6 +234,7 @@ static void load(struct pg_cpu *cpu, struct pg_thread *thread)
 	pg_arch_set_fs_base(thread->fs_base);
 	cpu->loaded = thread;
 	cpu->app_fs_base = PG_NO_APP;
+	pg_task_pin(&thread->task);
 	cpu->shared->counters.switches++;
 }
 
@@ -204,27 +252,71 @@ void pg_arch_app_load(struct pg_cpu *cpu, uint64_t fs_base)
 enum pg_trap pg_arch_execute(struct pg_thread *thread)
 {
 	struct pg_cpu *cpu = pg_cpu_self();
+	enum pg_trap trap;
 
 	if (cpu->loaded != thread)
 		load(cpu, thread);
+	/* Whoever wanted the vCPU has had it. What comes from here on counts. */
+	cpu->shared->preempt = 0;
 	if (thread->full) {
 		thread->full = false;
-		return pg_arch_run_full(thread);
+		trap = pg_arch_run_full(thread);
+	} else {
+		trap = pg_arch_run_syscall(thread);
 	}
-	return pg_arch_run_syscall(thread);
+	if (trap == PG_TRAP_INTERRUPT) {
+		thread->full = true;
+		cpu->shared->counters.preemptions++;
+	}
+	return trap;
+}
+
+enum pg_trap pg_arch_continue(struct pg_thread *thread)
+{
+	struct pg_cpu *cpu = pg_cpu_self();
+	enum pg_trap trap;
+
+	if (cpu->loaded != thread)
+		load(cpu, thread);
+	cpu->shared->preempt = 0;
+	trap = pg_arch_run_context(thread);
+	if (trap == PG_TRAP_INTERRUPT) {
+		thread->full = true;
+		cpu->shared->counters.preemptions++;
+	}
+	return trap;
 }
 
 void pg_arch_forget(struct pg_thread *thread)
 {
 	struct pg_cpu *cpu = pg_cpu_self();
 
-	if (cpu->loaded == thread)
-		cpu->loaded = NULL;
+	if (cpu->loaded != thread)
+		return;
+	cpu->loaded = NULL;
+	pg_task_unpin(&thread->task);
+}
+
+struct pg_executor *pg_port_yield(struct pg_executor *here, struct pg_task *task)
+{
+	struct pg_thread *thread = pg_container_of(task, struct pg_thread, task);
+	struct pg_cpu *cpu = pg_container_of(here, struct pg_cpu, executor);
+	uint64_t affinity = atomic_load_explicit(&thread->affinity, memory_order_relaxed);
+	bool stays = affinity >> cpu->index & 1;
+
+	/* Saved now, it can be taken over while it waits for the others. */
+	if (cpu->loaded == thread && (!stays || !pg_runq_empty(&here->runq)))
+		pg_arch_unload(cpu);
+	pg_task_fix(task, affinity != pg_cpu_mask());
+	/* Its call may have registered something here: then it can go only afterwards. */
+	if (stays || atomic_load_explicit(&task->pins, memory_order_relaxed))
+		return here;
+	return pg_thread_place(affinity);
 }
 
 struct pg_thread *pg_thread_current(void)
 {
-	return (struct pg_thread *)shared_block()->thread;
+	return (struct pg_thread *)pg_arch_shared()->thread;
 }
 
 /* ---- exceptions ---- */
@@ -247,7 +339,7 @@ static const struct pg_frame *frame_of(struct pg_vcpu *shared)
 /* In user code: registers are in the thread already. */
 void pg_arch_exception(struct pg_thread *thread)
 {
-	struct pg_vcpu *shared = shared_block();
+	struct pg_vcpu *shared = pg_arch_shared();
 	const struct pg_frame *frame = frame_of(shared);
 
 	thread->vector = frame->vector;
@@ -263,7 +355,7 @@ void pg_arch_exception(struct pg_thread *thread)
  */
 _Noreturn void pg_arch_kernel_exception(const struct pg_regs *regs)
 {
-	struct pg_vcpu *shared = shared_block();
+	struct pg_vcpu *shared = pg_arch_shared();
 	const struct pg_frame *frame = frame_of(shared);
 
 	if (pg_cpu_self()->in_app) {

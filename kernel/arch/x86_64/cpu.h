@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "abi/boot.h"
 #include "abi/vcpu.h"
 #include "core/container.h"
 #include "core/executor.h"
@@ -23,22 +24,38 @@ struct pg_cpu {
 
 extern unsigned pg_cpu_count;
 
+/* All vCPUs, a bit each. */
+uint64_t pg_cpu_mask(void);
+
 struct pg_cpu *pg_cpu(unsigned index);
 struct pg_cpu *pg_cpu_self(void);
 
 /* Before anything else on this vCPU: exceptions and system calls reach the kernel. */
-void pg_arch_init_vcpu(struct pg_vcpu *shared);
+void pg_arch_init_vcpu(struct pg_vcpu *shared, const struct pg_boot *boot);
 
 /* Once, on the first vCPU, before others go on: all vCPUs' executors. */
-void pg_arch_init(unsigned count, uint64_t spin_ns);
+void pg_arch_init(const struct pg_boot *boot);
+
+/* This vCPU's block. */
+static inline struct pg_vcpu *pg_arch_shared(void)
+{
+	struct pg_vcpu *shared;
+
+	/* Volatile: what is on the program's stack (PG_DISPATCH_STACK) may change vCPUs. */
+	__asm__ volatile("movq %%gs:0, %0" : "=r"(shared));
+	return shared;
+}
 
 /* Leave to the loader with a PG_CTL_* code; doesn't come back. */
 _Noreturn void pg_arch_control(uint32_t code);
 
-/* `thread` will not run again on this vCPU: forget its registers. */
+/* `thread` will not run again: forget its registers, and unpin it. On its vCPU. */
 void pg_arch_forget(struct pg_thread *thread);
 
-/* Save vector registers and FS base of the thread that is loaded, if any: then none is. */
+/*
+ * Save the vector registers and FS base that are this vCPU's, and unpin their thread: then the
+ * registers may be used for something else.
+ */
 void pg_arch_unload(struct pg_cpu *cpu);
 
 /* The registers are not in the state for tasks. */

@@ -32,7 +32,12 @@
 
 /* enum pg_trap */
 #define TRAP_SYSCALL 0
-#define TRAP_EXCEPTION 1
+#define TRAP_PENDING 1
+#define TRAP_EXCEPTION 2
+#define TRAP_INTERRUPT 3
+
+/* struct pg_thread */
+#define THREAD_CONTEXT 144
 
 /* struct pg_frame, from the vCPU's block. */
 #define FRAME (PG_VCPU_FRAME + PG_PAGE_SIZE - PG_FRAME_SIZE)
@@ -155,6 +160,22 @@ return_to_user:
 	movq RIP(%rcx), %rcx
 	jmp *%rcx
 
+	/*
+	 * rcx = return address, r11 = flags, PG_VCPU_USER_RSP = stack pointer, the rest is the
+	 * program's: to the thread, which is in rcx then. One slot of stack is used.
+	 */
+	.macro SAVE_SYSCALL
+	pushq %rcx
+	movq %gs:PG_VCPU_THREAD, %rcx
+	movq %rax, RAX(%rcx)
+	SAVE_ALL_BUT_RAX %rcx
+	popq RIP(%rcx)
+	movq %r11, RFLAGS(%rcx)
+	movq %gs:PG_VCPU_USER_RSP, %rax
+	movq %rax, RSP(%rcx)
+	cld
+	.endm
+
 /*
  * System calls. The first entry is for hosts where `syscall` went to CPL0: the nub's stub
  * left the return address in the vCPU's block. rcx = return address, r11 = flags, the rest,
@@ -167,28 +188,103 @@ FUNCTION pg_arch_syscall0
 FUNCTION pg_arch_syscall
 	movq %rsp, %gs:PG_VCPU_USER_RSP
 	movq %gs:PG_VCPU_KSTACK, %rsp
-	pushq %rcx
-	movq %gs:PG_VCPU_THREAD, %rcx
-	movq %rax, RAX(%rcx)
-	SAVE_ALL_BUT_RAX %rcx
-	popq RIP(%rcx)
-	movq %r11, RFLAGS(%rcx)
-	movq %gs:PG_VCPU_USER_RSP, %rax
-	movq %rax, RSP(%rcx)
-	cld
+	SAVE_SYSCALL
 	movq %rcx, %rdi
 	call pg_syscall_enter
 	movq %gs:PG_VCPU_THREAD, %rcx
 	testb %al, %al
 	jnz return_to_user
+	LEAVE_USER TRAP_PENDING
+
+/* The same where every call returns to the executor (PG_DISPATCH_RETURN). */
+FUNCTION pg_arch_syscall_return0
+	movq %gs:PG_VCPU_USER_RIP, %rcx
+	/* falls through */
+
+FUNCTION pg_arch_syscall_return
+	movq %rsp, %gs:PG_VCPU_USER_RSP
+	movq %gs:PG_VCPU_KSTACK, %rsp
+	SAVE_SYSCALL
 	LEAVE_USER TRAP_SYSCALL
+
+/*
+ * The same where a call is polled on the program's stack (PG_DISPATCH_STACK), below the red
+ * zone, and only PENDING exchanges contexts.
+ */
+FUNCTION pg_arch_syscall_stack0
+	movq %gs:PG_VCPU_USER_RIP, %rcx
+	/* falls through */
+
+FUNCTION pg_arch_syscall_stack
+	movq %rsp, %gs:PG_VCPU_USER_RSP
+	subq $128, %rsp
+	andq $-16, %rsp
+	SAVE_SYSCALL
+	movq %rcx, %rdi
+	call pg_syscall_enter_stack
+	movq %gs:PG_VCPU_THREAD, %rcx
+	testb %al, %al
+	jnz return_to_user
+	movq %gs:PG_VCPU_KSTACK, %rsp
+	LEAVE_USER TRAP_PENDING
+
+/*
+ * void pg_arch_exchange(struct pg_thread *thread): leave what runs on the program's stack as it
+ * is, and return TRAP_PENDING from pg_arch_run_*. pg_arch_run_context comes back here.
+ */
+FUNCTION pg_arch_exchange
+	pushq %rbp
+	pushq %rbx
+	pushq %r12
+	pushq %r13
+	pushq %r14
+	pushq %r15
+	movq %rsp, THREAD_CONTEXT(%rdi)
+	movq %gs:PG_VCPU_KSTACK, %rsp
+	LEAVE_USER TRAP_PENDING
+
+/* enum pg_trap pg_arch_run_context(struct pg_thread *thread) */
+FUNCTION pg_arch_run_context
+	pushq %rbp
+	pushq %rbx
+	pushq %r12
+	pushq %r13
+	pushq %r14
+	pushq %r15
+	subq $8, %rsp
+	movq %rsp, %gs:PG_VCPU_KSTACK
+	movq %rdi, %gs:PG_VCPU_THREAD
+	movq THREAD_CONTEXT(%rdi), %rsp
+	popq %r15
+	popq %r14
+	popq %r13
+	popq %r12
+	popq %rbx
+	popq %rbp
+	ret
 
 /*
  * Exceptions. All registers but rax are as they were; the rest is in the frame that the
  * nub left, which is copied before anything here could fault again.
  */
 FUNCTION pg_arch_upcall
+	/*
+	 * In user.S a fault is a result, whatever the stack: on PG_DISPATCH_STACK that is the
+	 * program's. Below rsp nothing may be written yet: rcx goes to the vCPU's block.
+	 */
+	movq %rcx, %gs:PG_VCPU_SCRATCH
+	movq %gs:FRAME_RIP, %rax
+	leaq pg_user_code_start(%rip), %rcx
+	cmpq %rcx, %rax
+	jb 1f
+	leaq pg_user_code_end(%rip), %rcx
+	cmpq %rcx, %rax
+	jae 1f
+	movq %gs:PG_VCPU_SCRATCH, %rcx
+	jmp pg_user_fault
+
 	/* In the kernel? Then rsp is on this vCPU's kernel stack, inside its block. */
+1:	movq %gs:PG_VCPU_SCRATCH, %rcx
 	movq %rsp, %rax
 	subq %gs:PG_VCPU_SELF, %rax
 	cmpq $PG_VCPU_STRIDE, %rax
@@ -211,23 +307,10 @@ FUNCTION pg_arch_upcall
 	call pg_arch_exception		/* copies vector, error and address */
 	LEAVE_USER TRAP_EXCEPTION
 
-/*
- * A faulting access to the program's memory returns -EFAULT from user.S. The rest is the end: a
- * bug, or a fault in the program's task. The stack is not touched: it may be full.
- */
+/* A bug, or a fault in the program's task. The stack is not touched: it may be full. */
 upcall_in_kernel:
 	movq %rsp, %gs:PG_VCPU_USER_RSP
-	movq %gs:FRAME_RIP, %rax
-	leaq pg_user_code_start(%rip), %rsp
-	cmpq %rsp, %rax
-	jb 1f
-	leaq pg_user_code_end(%rip), %rsp
-	cmpq %rsp, %rax
-	jae 1f
-	movq %gs:PG_VCPU_USER_RSP, %rsp
-	jmp pg_user_fault
-
-1:	movl %gs:PG_VCPU_INDEX, %eax
+	movl %gs:PG_VCPU_INDEX, %eax
 	incl %eax
 	shll $PG_FAULT_SHIFT, %eax
 	leaq pg_arch_fault_stacks(%rip), %rsp
@@ -247,5 +330,25 @@ upcall_in_kernel:
 	movq %rsp, %rdi
 	call pg_arch_kernel_exception
 	ud2
+
+/*
+ * Pre-emption: the nub comes here from user code only (see abi/vcpu.h). All registers but rax
+ * are as they were. Until user code runs again the nub writes none of these words.
+ */
+FUNCTION pg_arch_preempted
+	movq %gs:PG_VCPU_THREAD, %rax
+	SAVE_ALL_BUT_RAX %rax
+	movq %rcx, RCX(%rax)
+	movq %r11, R11(%rax)
+	movq %rsp, RSP(%rax)
+	movq %gs:PG_VCPU_PREEMPT_RAX, %rcx
+	movq %rcx, RAX(%rax)
+	movq %gs:PG_VCPU_PREEMPT_RIP, %rcx
+	movq %rcx, RIP(%rax)
+	movq %gs:PG_VCPU_PREEMPT_RFLAGS, %rcx
+	movq %rcx, RFLAGS(%rax)
+	movq %gs:PG_VCPU_KSTACK, %rsp
+	cld
+	LEAVE_USER TRAP_INTERRUPT
 
 	.section .note.GNU-stack, "", @progbits

@@ -81,7 +81,7 @@
  *	pg_task_wake(&t->task);			poll it soon
  *	pg_task_cancel(&t->task);		drop its future, and be done
  *	pg_join_init(&join, &t->task);		a future that is READY when it is done
- *	t->task.cancelled			whether it was dropped; once it is done
+ *	pg_task_cancelled(&t->task)		whether it was dropped; once it is done
  *
  * The rest is the kernel's.
  */

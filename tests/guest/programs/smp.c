@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <stdbool.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,13 +45,22 @@ static void *join(pthread_t thread)
 	return result;
 }
 
-/* ---- every vCPU runs threads, and a thread stays where it is while it runs ---- */
+/* ---- every vCPU takes its part of threads that compute ---- */
 
 static _Atomic unsigned long seen[64];
 
+static bool missing(void)
+{
+	for (long i = 0; i < sysconf(_SC_NPROCESSORS_ONLN); i++)
+		if (!seen[i])
+			return true;
+	return false;
+}
+
 static void *see(void *argument)
 {
-	for (int i = 0; i < 10; i++) {
+	/* Until all have been used: those with nothing to do take what waits elsewhere. */
+	while (missing()) {
 		int cpu = sched_getcpu();
 
 		if (cpu < 0 || cpu >= sysconf(_SC_NPROCESSORS_ONLN))
