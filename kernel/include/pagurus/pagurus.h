@@ -18,6 +18,7 @@
  *	core/semaphore.h   at most so many at a time; mutexes
  *	core/hypercall.h   operations of the loader: files
  *	core/task.h        the states of a task; wake, cancel, join, and when memory is free again
+ *	statx.h            what is known about a file
  *	this file          spawning tasks, waiting for them in a thread, memory, time, files
  *
  * Those headers are the kernel's own, and say more than an application needs: what is exported
@@ -72,6 +73,7 @@
 #include "core/task.h"
 #include "core/timer.h"
 #include "core/waitq.h"
+#include "statx.h"
 
 /* ---- tasks ---- */
 
@@ -218,15 +220,15 @@ static inline void pg_close_init(struct pg_hypercall *call, int32_t handle)
 	pg_hypercall_init(call, PG_OP_CLOSE, handle);
 }
 
-/* `to`: struct statx (256 bytes). By path, which may be a symbolic link's target; or by handle. */
-static inline void pg_statx_init(struct pg_hypercall *call, const char *path, void *to,
+/* By path, following a symbolic link; or by handle. `mask`: what is wanted, PG_STATX_BASIC. */
+static inline void pg_statx_init(struct pg_hypercall *call, const char *path, struct pg_statx *to,
 				 uint32_t mask)
 {
 	pg_hypercall_init(call, PG_OP_STATX, -1, (uintptr_t)path, __builtin_strlen(path),
 			  (uintptr_t)to, 0, mask);
 }
 
-static inline void pg_fstatx_init(struct pg_hypercall *call, int32_t handle, void *to,
+static inline void pg_fstatx_init(struct pg_hypercall *call, int32_t handle, struct pg_statx *to,
 				  uint32_t mask)
 {
 	pg_hypercall_init(call, PG_OP_STATX, handle, 0, 0, (uintptr_t)to, 0, mask);
