@@ -3,6 +3,7 @@
 #include "core/container.h"
 #include "lib/string.h"
 #include "include/pagurus/pagurus.h"
+#include "process.h"
 #include "syscall.h"
 
 #define PG_KIND_CALL(name) .call = pg_sys_##name
@@ -76,6 +77,8 @@ bool pg_syscall_enter(struct pg_thread *thread)
 	const uint64_t arg[6] = { regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9 };
 
 	counters->syscalls++;
+	if (pg_cpu_self()->in_app)
+		pg_process_kill_task(thread);
 	const struct pg_syscall_entry *entry = find(number);
 	if (!entry) {
 		counters->unknown++;

@@ -11,6 +11,7 @@
 
 #define SIGABRT 6
 #define SIGKILL 9
+#define SIGSYS  31
 
 const struct pg_boot *pg_boot;
 
@@ -38,6 +39,13 @@ _Noreturn void pg_process_kill(int signal, struct pg_thread *thread)
 	};
 	shared->tsc_exit = pg_arch_tsc();
 	pg_arch_control(PG_CTL_FAULT);
+}
+
+_Noreturn void pg_process_kill_task(struct pg_thread *thread)
+{
+	thread->vector = UINT32_MAX; /* no exception */
+	thread->tid = 0;             /* it is no thread's fault, only saved there */
+	pg_process_kill(SIGSYS, thread);
 }
 
 _Noreturn void pg_panic(const char *format, ...)

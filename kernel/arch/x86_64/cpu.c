@@ -111,6 +111,8 @@ static void device_write(uint64_t offset, uint32_t value)
 
 _Noreturn void pg_arch_control(uint32_t code)
 {
+	/* What the loader is to read is in memory by now: callers in this file are no exception. */
+	__asm__ volatile("" : : : "memory");
 	for (;;)
 		device_write(PG_DEV_CONTROL, code);
 }

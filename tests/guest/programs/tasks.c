@@ -649,7 +649,7 @@ static enum pg_poll fault_instruction(struct pg_future *future, struct pg_task *
 
 static enum pg_poll fault_divide(struct pg_future *future, struct pg_task *waker)
 {
-	return (enum pg_poll)(1 / zero);
+	return (enum pg_poll)(7 / zero);
 }
 
 /* In the kernel's code, called with what is no task. */
