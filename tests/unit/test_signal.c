@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/sigframe.h"
 #include "arch/x86_64/vectors.h"
 #include "gate.h"
@@ -67,6 +68,14 @@ _Noreturn void pg_process_kill(int signal, struct pg_thread *thread)
 void pg_arch_fault_info(struct pg_thread *thread, struct pg_siginfo *info)
 {
 	*info = (struct pg_siginfo){ .signal = PG_SIGSEGV, .address = thread->address };
+}
+
+/* No thread's registers are in a processor here. */
+struct pg_cpu *pg_cpu_self(void)
+{
+	static struct pg_cpu cpu;
+
+	return &cpu;
 }
 
 static int vectors_fail;
