@@ -76,6 +76,14 @@ void pg_arch_fault_info(struct pg_thread *thread, struct pg_siginfo *info)
 	*info = (struct pg_siginfo){ .signal = PG_SIGSEGV, .address = thread->address };
 }
 
+/* No thread's registers are in a processor here. */
+struct pg_cpu *pg_cpu_self(void)
+{
+	static struct pg_cpu cpu;
+
+	return &cpu;
+}
+
 static int vectors_fail;
 static unsigned resets;
 static uint64_t loaded_features;
