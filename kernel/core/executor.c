@@ -268,6 +268,14 @@ bool pg_executor_step(struct pg_executor *executor)
 	return ran;
 }
 
+void pg_executor_interrupt_others(struct pg_executor *executor)
+{
+	for (unsigned i = 0; executor && i < executor->peer_count; i++) {
+		if (executor->peers[i] != executor)
+			contend(executor->peers[i]);
+	}
+}
+
 bool pg_executor_others(struct pg_executor *executor)
 {
 	/* Relaxed: whoever acts on it loads again, with acquire. */

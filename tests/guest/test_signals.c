@@ -84,6 +84,8 @@ Test(signals, a_thread_that_computes, .init = open_idle)
 {
 	run("compute", 1, 0, "auto");
 	run("compute", 1, SPIN_NONE, "threads");
+	run("compute", 2, 0, "auto");
+	run("compute", 4, SPIN_NONE, "auto");
 }
 
 /* ---- the same on Linux ---- */
