@@ -30,10 +30,10 @@ static const struct {
 	{ &task_cancel, false },     { &task_cancel_only, false }, { &task_join, false },
 	{ &task_done, false },       { &park_post, false },        { &park_post_stop, false },
 	{ &park_completion, false }, { &park_completions, false }, { &ring_submit, false },
-	{ &ring_contend, false },    { &ring_deadline, false },    { &waitq_pass_on, false },
-	{ &waitq_condition, false }, { &runq_steal, false },       { &runq_overflow, false },
-	{ &runq_thieves, false },    { &steal_inbox, false },      { &steal_wake, false },
-	{ &steal_pinned, false },    { &steal_migrate, false },
+	{ &ring_contend, false },    { &ring_deadline, false },    { &look_post, false },
+	{ &waitq_pass_on, false },   { &waitq_condition, false },  { &runq_steal, false },
+	{ &runq_overflow, false },   { &runq_thieves, false },     { &steal_inbox, false },
+	{ &steal_wake, false },      { &steal_pinned, false },     { &steal_migrate, false },
 };
 
 static const struct {
