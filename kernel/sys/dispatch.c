@@ -42,10 +42,10 @@ void pg_syscall_end(struct pg_thread *thread)
 	thread->regs.rax = (uint64_t)call->result;
 }
 
-/* Whether user code goes on: its turn is not over. */
+/* Whether user code goes on at once. Otherwise the thread's poll looks what there is to do. */
 static bool go_on(const struct pg_thread *thread, const struct pg_vcpu *shared)
 {
-	return !(thread->exited | shared->preempt);
+	return !(thread->exited | pg_thread_attention(thread) | shared->preempt);
 }
 
 bool pg_syscall_enter(struct pg_thread *thread)
@@ -74,6 +74,7 @@ bool pg_syscall_enter(struct pg_thread *thread)
 	call->entry = entry;
 	call->number = (uint32_t)number;
 	call->cleanup = NULL;
+	call->interrupt = NULL;
 	memcpy(call->arg, arg, sizeof(arg));
 	thread->in_syscall = true;
 	if (entry->poll(&call->async.future, &thread->task) == PG_PENDING) {

@@ -17,7 +17,7 @@
 #include "interleave.h"
 #include "scenarios/scenarios.h"
 
-/* Executions; what the table says is "complete" did not reach it. */
+/* Executions of a scenario, at most. */
 #define LIMIT      20000
 #define LIMIT_LONG 3000000
 #define SEED       20260101
@@ -48,7 +48,9 @@ static const struct {
 	{ &ring_submit, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_ring_server_sleep", NULL } },
 	{ &ring_contend, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_ring_contend", NULL } },
 	{ &ring_deadline, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_ring_set_deadline", NULL } },
+	{ &look_post, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_ring_begin_turn", NULL } },
 	/* Last looks left out. */
+	{ &look_post, INTERLEAVE_SC, { INTERLEAVE_BLIND, "poll_task", "&executor->inbox" } },
 	{ &park_post, INTERLEAVE_SC, { INTERLEAVE_BLIND, "has_work_at_last", "&executor->inbox" } },
 	{ &park_post_stop,
 	  INTERLEAVE_SC,

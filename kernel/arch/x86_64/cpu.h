@@ -17,6 +17,9 @@ struct pg_cpu {
 	struct pg_vcpu *shared;
 	struct pg_thread *loaded; /* whose vector registers and FS base these are, or NULL */
 	unsigned index;
+	/* While `loaded` is NULL, for xstate.c: what the last one has left in the processor. */
+	bool only_legacy; /* all but x87 and SSE is in its initial state       */
+	uint64_t x87;     /* if so: x87's control, status and tags             */
 };
 
 extern unsigned pg_cpu_count;
@@ -54,6 +57,17 @@ void pg_arch_forget(struct pg_thread *thread);
  * registers may be used for something else.
  */
 void pg_arch_unload(struct pg_cpu *cpu);
+/* Whether the thread's vector registers are in this processor: one pin of its task. */
+static inline bool pg_arch_has_registers(const struct pg_thread *thread)
+{
+	return pg_cpu_self()->loaded == thread;
+}
+
+/* Get the registers of `thread`, whose turn it is, into the processor: vectors and FS base. */
+void pg_arch_load(struct pg_thread *thread);
+
+/* Give the processor's vector registers, whoever's they are, their initial state. */
+void pg_arch_reset_vectors(void);
 
 static inline uint64_t pg_arch_tsc(void)
 {
