@@ -38,6 +38,13 @@ _Noreturn void pg_process_kill(int signal, struct pg_thread *thread)
 	pg_arch_control(PG_CTL_FAULT);
 }
 
+_Noreturn void pg_process_kill_task(struct pg_thread *thread)
+{
+	thread->vector = UINT32_MAX; /* no exception */
+	thread->tid = 0;             /* it is no thread's fault, only saved there */
+	pg_process_kill(PG_SIGSYS, thread);
+}
+
 _Noreturn void pg_panic(const char *format, ...)
 {
 	struct pg_vcpu *shared = pg_cpu_self()->shared;

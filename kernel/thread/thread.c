@@ -39,7 +39,8 @@ static enum pg_poll ended(struct pg_thread *thread)
 static bool waits_on_its_stack(const struct pg_thread *thread)
 {
 	return thread->in_syscall && pg_boot->dispatch == PG_DISPATCH_STACK &&
-	       !pg_thread_attention(thread) && !thread->signals.dropped;
+	       !pg_thread_attention(thread) && !thread->signals.dropped &&
+	       !pg_syscall_is_block_on(&thread->syscall);
 }
 
 /* The thread's future: user code, from trap to trap. */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/sigframe.h"
 #include "arch/x86_64/vectors.h"
 #include "gate.h"
@@ -63,6 +64,12 @@ _Noreturn void pg_process_kill(int signal, struct pg_thread *thread)
 }
 
 #define ENDS(call) (ended_by = 0, setjmp(ended) ? 0 : ((void)(call), 1), ended_by)
+
+/* No thread's registers are in a processor here. */
+bool pg_arch_has_registers(const struct pg_thread *thread)
+{
+	return false;
+}
 
 void pg_arch_fault_info(struct pg_thread *thread, struct pg_siginfo *info)
 {
