@@ -8,7 +8,7 @@
  *
  *   what arrives            what the nub does
  *   ----------------------  ----------------------------------------------------
- *   PG_VECTOR_WAKE          pending = 1, end of interrupt, return
+ *   PG_VECTOR_WAKE          pending = 1, end of interrupt, return (never to the hlt)
  *   PG_VECTOR_PREEMPT       preempt = 1, end of interrupt, return
  *   int3 while idle == 1    halt until an interrupt, unless pending is set already
  *   other exceptions        leave a struct pg_frame, go to the kernel's upcall at CPL3
