@@ -1,13 +1,14 @@
 /*
  * From the first instruction to the program's entry point.
  *
- *	vCPU 0:  relocate, set up everything, release the others, start the main thread, run
- *	others:  park until released, run
+ *	vCPU 0:  relocate, set up everything, start the others, start the main thread, run
+ *	others:  run
  */
 #include "abi/layout.h"
 #include "abi/version.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/relocate.h"
+#include "arch/x86_64/sigframe.h"
 #include "core/port.h"
 #include "lib/panic.h"
 #include "lib/string.h"
@@ -45,9 +46,6 @@ enum {
 	AT_EXECFN = 31,
 	AT_MINSIGSTKSZ = 51,
 };
-
-/* Set once by vCPU 0 when all is set up (release); the others wait for it (acquire). */
-static _Atomic bool released;
 
 /* ---- the main thread's stack ---- */
 
@@ -117,7 +115,7 @@ static uint64_t fill_stack(void)
 	push_aux(&stack, AT_CLKTCK, 100);
 	push_aux(&stack, AT_RANDOM, random_at);
 	push_aux(&stack, AT_EXECFN, boot->argc ? strings : platform_at);
-	push_aux(&stack, AT_MINSIGSTKSZ, boot->xsave_size + 1024);
+	push_aux(&stack, AT_MINSIGSTKSZ, pg_arch_signal_frame_max());
 	push_aux(&stack, AT_NULL, 0);
 	return sp;
 }
@@ -129,7 +127,7 @@ static void start_main(void)
 		.rsp = fill_stack(),
 		.rflags = 0x202,
 	};
-	struct pg_thread *thread = pg_thread_new(&regs, 0);
+	struct pg_thread *thread = pg_thread_new(&regs, 0, NULL);
 
 	if (!thread)
 		pg_panic("not enough memory for the main thread");
@@ -151,28 +149,10 @@ static void init(const struct pg_boot *boot)
 		pg_panic("not enough memory for the console");
 }
 
-static void release(unsigned count)
+/* The write is an exit to the loader, which orders all that was done before. */
+static void start_others(void)
 {
-	atomic_store(&released, true);
-	for (unsigned i = 1; i < count; i++) {
-		if (pg_ring_claim_wake(&pg_cpu(i)->shared->ring))
-			pg_port_kick(&pg_cpu(i)->executor);
-	}
-}
-
-/* The park protocol of the executor, before there is one to run. */
-static void await_release(struct pg_vcpu *shared)
-{
-	while (!atomic_load(&released)) {
-		pg_ring_park(&shared->ring);
-		if (!atomic_load(&released)) {
-			shared->idle = 1;
-			__asm__ volatile("int3" : : : "memory");
-			shared->idle = 0;
-			shared->pending = 0;
-		}
-		pg_ring_unpark(&shared->ring);
-	}
+	*(volatile uint32_t *)(PG_VA_DEVICE + PG_DEV_START) = 1;
 }
 
 _Noreturn void pg_boot_vcpu(const struct pg_boot *boot, uint64_t index)
@@ -180,15 +160,15 @@ _Noreturn void pg_boot_vcpu(const struct pg_boot *boot, uint64_t index)
 	struct pg_vcpu *shared = (struct pg_vcpu *)(PG_VA_VCPU + index * PG_VCPU_STRIDE);
 
 	shared->tsc_entry = pg_arch_tsc();
-	if (index == 0) {
+	/* The others start when this one says so. */
+	if (index == 0)
 		pg_relocate(boot);
-		pg_arch_init_vcpu(shared, boot);
+	pg_arch_init_vcpu(shared, boot);
+	if (index == 0) {
 		init(boot);
-		release(boot->vcpus);
+		if (boot->vcpus > 1)
+			start_others();
 		start_main();
-	} else {
-		await_release(shared);
-		pg_arch_init_vcpu(shared, boot);
 	}
 	pg_executor_run(&pg_cpu_self()->executor);
 	pg_panic("the executor has ended");

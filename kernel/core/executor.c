@@ -47,27 +47,22 @@ static void contend(struct pg_executor *executor)
 		ring_doorbell(executor);
 }
 
-/* Leave the nearest deadline with the loader, unless it has it already. */
-static void leave_deadline(struct pg_executor *executor)
+/*
+ * Leave a deadline with the loader, unless it has it already. PG_NEVER: there is none, or we
+ * look at the clock ourselves for a while.
+ */
+static void leave_deadline(struct pg_executor *executor, uint64_t deadline)
 {
 	struct pg_ring *ring = executor->hypercalls.ring;
-	uint64_t deadline = pg_timers_deadline(&executor->timers);
 
-	/* Relaxed: we write it, but for the loader, which takes away what it has served. */
+	/* Relaxed: only we write it. */
 	if (atomic_load_explicit(&ring->deadline, memory_order_relaxed) == deadline)
 		return;
-	if (pg_ring_set_deadline(ring, deadline))
-		ring_doorbell(executor);
-}
-
-/* We look at the clock ourselves for a while: the loader need not. */
-static void withdraw_deadline(struct pg_executor *executor)
-{
-	struct pg_ring *ring = executor->hypercalls.ring;
-
-	/* Relaxed: should the loader still see the old one, it wakes us for nothing. */
-	if (atomic_load_explicit(&ring->deadline, memory_order_relaxed) != PG_NEVER)
+	/* Relaxed: should the loader still see the old one, it interrupts us for nothing. */
+	if (deadline == PG_NEVER)
 		atomic_store_explicit(&ring->deadline, PG_NEVER, memory_order_relaxed);
+	else if (pg_ring_set_deadline(ring, deadline))
+		ring_doorbell(executor);
 }
 
 /* After having published what the executor shall see: true if its vCPU was parked. */
@@ -91,6 +86,12 @@ void pg_executor_push(struct pg_executor *executor, struct pg_task *task)
 	pg_runq_push(&executor->runq, task);
 	if (executor->in_user)
 		contend(executor);
+}
+
+void pg_executor_push_soon(struct pg_executor *executor, struct pg_task *task)
+{
+	pg_trace_wake(executor, task);
+	pg_task_list_append(&executor->soon, task);
 }
 
 /* Push onto the inbox. The task is the executor's then; it may be gone already. */
@@ -175,8 +176,7 @@ static enum pg_poll poll_task(struct pg_executor *executor, struct pg_task *task
 	pg_ring_next_turn(executor->hypercalls.ring);
 	/* From here on the loader has to look after those who wait. */
 	if (executor->turn_ns) {
-		if (executor->timers.first)
-			leave_deadline(executor);
+		leave_deadline(executor, pg_timers_deadline(&executor->timers));
 		if (!pg_runq_empty(&executor->runq))
 			contend(executor);
 	}
@@ -203,7 +203,7 @@ static void run_task(struct pg_executor *executor, struct pg_task *task)
 	}
 	executor->running = NULL;
 
-	if (!task->future && atomic_load_explicit(&task->pins, memory_order_relaxed) == 0) {
+	if (!task->future && pg_task_pins(task) == 0) {
 		pg_trace(executor, PG_TRACE_DONE, task, 0);
 		pg_task_complete(task);
 	} else if (pg_task_end(task) == PG_TASK_REQUEUE) {
@@ -215,33 +215,63 @@ static void run_task(struct pg_executor *executor, struct pg_task *task)
 	}
 }
 
-bool pg_executor_step(struct pg_executor *executor)
+/* What the loader and the clock have to say: it fills `soon`. */
+static void take_events(struct pg_executor *executor)
 {
-	struct pg_task *task;
-	uint32_t end;
-
-	pg_ring_next_turn(executor->hypercalls.ring);
 	pg_hypercalls_drain(executor);
 	/* The clock is read only if somebody waits for it. */
 	if (executor->timers.first)
 		pg_timers_expire(&executor->timers, pg_port_now());
-	take_inbox(executor);
+}
 
-	end = pg_runq_batch(&executor->runq);
-	task = pg_runq_pop(&executor->runq, end);
-	if (!task)
+/* Poll each of those once; what they lead to waits for the next time. */
+static bool run_soon(struct pg_executor *executor)
+{
+	const struct pg_task *last = executor->soon.tail;
+	struct pg_task *task;
+	bool more = true;
+
+	if (!executor->soon.head)
 		return false;
-	executor->eager = false;
-	do
+	while (more) {
+		task = executor->soon.head;
+		executor->soon.head = task->next;
+		more = task != last;
 		run_task(executor, task);
-	while ((task = pg_runq_pop(&executor->runq, end)));
+	}
 	return true;
+}
+
+bool pg_executor_step(struct pg_executor *executor)
+{
+	struct pg_task *task;
+	uint32_t end;
+	bool ran;
+
+	pg_ring_next_turn(executor->hypercalls.ring);
+	take_events(executor);
+	take_inbox(executor);
+	ran = run_soon(executor);
+	end = pg_runq_batch(&executor->runq);
+	while ((task = pg_runq_pop(&executor->runq, end))) {
+		bool user = pg_task_is_user(task);
+
+		run_task(executor, task);
+		ran = true;
+		if (user) {
+			take_events(executor);
+			(void)run_soon(executor);
+		}
+	}
+	if (ran)
+		executor->eager = false;
+	return ran;
 }
 
 bool pg_executor_others(struct pg_executor *executor)
 {
 	/* Relaxed: whoever acts on it loads again, with acquire. */
-	return !pg_runq_empty(&executor->runq) ||
+	return !pg_runq_empty(&executor->runq) || executor->soon.head ||
 	       atomic_load_explicit(&executor->inbox, memory_order_relaxed) ||
 	       pg_cq_ready(executor->hypercalls.ring) ||
 	       pg_timers_deadline(&executor->timers) != PG_NEVER;
@@ -360,7 +390,7 @@ static void park(struct pg_executor *executor)
 {
 	struct pg_ring *ring = executor->hypercalls.ring;
 
-	leave_deadline(executor);
+	leave_deadline(executor, pg_timers_deadline(&executor->timers));
 	pg_ring_park(ring);
 	if (!has_work_at_last(executor)) {
 		executor->counters->parks++;
@@ -388,7 +418,7 @@ static void wait_for_work(struct pg_executor *executor)
 			return;
 	}
 	start = pg_port_now();
-	withdraw_deadline(executor);
+	leave_deadline(executor, PG_NEVER);
 	pg_trace(executor, PG_TRACE_SPIN, NULL, 0);
 	if (spin(executor, start, pg_timers_deadline(&executor->timers))) {
 		pg_trace(executor, PG_TRACE_WORK, NULL, 0);

@@ -1,15 +1,17 @@
 /*
  * The executor: one per vCPU, it runs that vCPU's tasks.
  *
- *	loop:	take completions from the ring, wake their tasks
- *		wake tasks whose deadline has come
+ *	loop:	events: take completions from the ring, look at deadlines; poll what they wake
  *		append the inbox (tasks other vCPUs have woken) to the run queue
- *		poll each task of the run queue, as one batch
+ *		poll each task of the run queue, as one batch;
+ *			after user code: events, as above
  *		if there was none: look around for work, then park
  *
  * What is woken while a batch runs goes to the next one. So a task that wakes itself
  * again and again, however many there are, delays completions, timers and other
- * tasks by one batch only.
+ * tasks by one batch only. And what the loader or the clock has woken does not wait for the
+ * turns of all threads that compute, but for one. It gets one poll for it, and goes to the
+ * run queue's end if it wants more: so nobody starves by it either.
  *
  * Where tasks wait. The run queue (runq.h) is filled by its owner alone. The inbox is a stack
  * anyone pushes on with one compare-and-swap; whoever takes from it takes all of it
@@ -69,6 +71,7 @@ struct pg_suspect {
 struct pg_executor {
 	/* The owner's; others look at the queue's slots. */
 	struct pg_runq runq;
+	struct pg_task_list soon; /* woken by events                               */
 	struct pg_timers timers;
 	struct pg_counters *counters;
 	struct pg_hypercalls hypercalls;
@@ -114,6 +117,9 @@ void pg_executor_post(struct pg_executor *executor, struct pg_task *task);
 
 /* Put a task of this executor into its run queue. On its vCPU. */
 void pg_executor_push(struct pg_executor *executor, struct pg_task *task);
+
+/* The same for one that was woken by a completion or by the clock. */
+void pg_executor_push_soon(struct pg_executor *executor, struct pg_task *task);
 
 /*
  * Whether anything but the task being polled could run now: then a yield is worth while.

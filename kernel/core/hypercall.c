@@ -95,7 +95,7 @@ static void settle(struct pg_hypercall *call)
 	/* Marked before it is unpinned: until then nobody can take the task away. */
 	pg_task_unpin(task);
 	if (wake == PG_WAKE_ENQUEUE)
-		pg_task_enqueue(task);
+		pg_executor_push_soon(task->executor, task);
 }
 
 static void call_answered(struct pg_hypercalls *calls, struct pg_hypercall *call, int64_t result)

@@ -97,7 +97,7 @@ size_t pg_timers_expire(struct pg_timers *timers, uint64_t now)
 		wake = pg_task_mark_queued(task);
 		pg_task_unpin(task);
 		if (wake == PG_WAKE_ENQUEUE)
-			pg_task_enqueue(task);
+			pg_executor_push_soon(task->executor, task);
 		fired++;
 	}
 	return fired;

@@ -61,10 +61,10 @@ static const struct pg_syscall_entry *find(uint64_t number)
 	return number == PG_SYS_BLOCK_ON ? &block_on : NULL;
 }
 
-/* Whether user code goes on: its turn is not over. */
+/* Whether user code goes on at once. Otherwise the thread's poll looks what there is to do. */
 static bool go_on(const struct pg_thread *thread, const struct pg_vcpu *shared)
 {
-	return !(thread->exited | shared->preempt);
+	return !(thread->exited | pg_thread_attention(thread) | shared->preempt);
 }
 
 bool pg_syscall_enter(struct pg_thread *thread)
@@ -95,6 +95,7 @@ bool pg_syscall_enter(struct pg_thread *thread)
 	call->entry = entry;
 	call->number = (uint32_t)number;
 	call->cleanup = NULL;
+	call->interrupt = NULL;
 	memcpy(call->arg, arg, sizeof(arg));
 	thread->in_syscall = true;
 	if (entry->poll(&call->async.future, &thread->task) == PG_PENDING) {

@@ -41,6 +41,9 @@ static const struct field engine[] = {
 	FIELD(interrupts, "interrupts sent"),
 	FIELD(doorbells, "doorbells received"),
 	FIELD(sleeps, "sleeps"),
+	FIELD(looks, "woken by the clock"),
+	FIELD(preemptions_sent, "pre-emptions sent"),
+	FIELD(balanced, "vCPUs woken to take work"),
 };
 
 static const struct field kernel[] = {
@@ -55,6 +58,8 @@ static const struct field kernel[] = {
 	FIELD(spins, "waits ended spinning"),
 	FIELD(kicks, "kicks between vCPUs"),
 	FIELD(exceptions, "exceptions"),
+	FIELD(steals, "tasks stolen"),
+	FIELD(preemptions, "pre-emptions"),
 };
 
 static const struct field memory[] = {

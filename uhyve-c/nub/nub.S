@@ -22,13 +22,57 @@
 uhyve_nub_start:
 
 /* ---- interrupts (IST2) ---- */
+/*
+ * A processor takes no interrupt between nub_breakpoint's sti and its hlt. An emulated one
+ * may (docs/hosts.md), and would halt with the wake-up behind it. So a wake-up that finds
+ * the vCPU there goes on behind the hlt. The nub is aligned to PG_VCPU_STRIDE: 16 bits of
+ * rip tell. CPL3 has addresses of its own that end in them.
+ */
 nub_wake:
 	movl $1, VCPU(PG_VCPU_PENDING)
+	cmpw $(nub_halt - uhyve_nub_start), (%rsp)
+	je 2f
+1:	movl $0, NUB(APIC_EOI)
+	iretq
+2:	testb $3, 8(%rsp)	/* cs */
+	jnz 1b
+	incw (%rsp)		/* hlt is one byte long */
+	jmp 1b
+
+/*
+ * Was user code interrupted? Then hand over to the kernel's `preempted`, with rip, rflags and
+ * rax in the block; the frame is turned into the way there. Else only set the flag: the
+ * kernel runs, at CPL3 or through us, or the LSTAR stub. Each word of the block is read once,
+ * since another vCPU may change it meanwhile.
+ */
+nub_preempt:
+	testb $3, 8(%rsp)
+	jz 2f
+	pushq %rax			/* now: rip at 8, cs, rflags at 24, rsp at 32 */
+	movabsq $PG_VA_USER_END, %rax
+	cmpq %rax, 32(%rsp)
+	jae 1f
+	cmpq %rax, 8(%rsp)
+	jae 1f
+	movq 8(%rsp), %rax
+	cmpq VCPU(PG_VCPU_TEXT_END), %rax
+	jae 3f
+	cmpq VCPU(PG_VCPU_TEXT_START), %rax
+	jae 1f
+3:	movq VCPU(PG_VCPU_PREEMPTED), %rax
+	testq %rax, %rax
+	jz 1f
+	xchgq %rax, 8(%rsp)
+	movq %rax, VCPU(PG_VCPU_PREEMPT_RIP)
+	movl $0x202, %eax		/* IF, and the bit that is always 1 */
+	xchgq %rax, 24(%rsp)
+	movq %rax, VCPU(PG_VCPU_PREEMPT_RFLAGS)
+	popq %rax
+	movq %rax, VCPU(PG_VCPU_PREEMPT_RAX)
 	movl $0, NUB(APIC_EOI)
 	iretq
-
-nub_preempt:
-	movl $1, VCPU(PG_VCPU_PREEMPT)
+1:	popq %rax
+2:	movl $1, VCPU(PG_VCPU_PREEMPT)
 	movl $0, NUB(APIC_EOI)
 nub_ignore:			/* spurious interrupts have no end of interrupt */
 	iretq
@@ -41,6 +85,7 @@ nub_breakpoint:
 	cmpl $0, VCPU(PG_VCPU_PENDING)
 	jne 1f
 	sti			/* takes effect after the next instruction */
+nub_halt:
 	hlt
 1:	iretq
 2:	pushq $0

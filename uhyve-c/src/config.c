@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "abi/trace.h"
+
+_Static_assert(UHYVE_TRACE_MAX == PG_TRACE_MAX, "what the contract has room for");
+
 uhyve_config *uhyve_config_new(void)
 {
 	struct uhyve_config *config = calloc(1, sizeof(*config));
@@ -16,6 +20,7 @@ uhyve_config *uhyve_config_new(void)
 	config->console[1] = 1;
 	config->console[2] = 2;
 	config->spin_ns = UHYVE_SPIN_DEFAULT;
+	config->turn_ns = UHYVE_TURN_DEFAULT;
 	config->mounts = uhyve_mounts_new();
 	if (!config->mounts) {
 		free(config);
@@ -98,6 +103,43 @@ void uhyve_config_set_console(uhyve_config *config, int in, int out, int err)
 void uhyve_config_set_spin(uhyve_config *config, uint64_t nanoseconds)
 {
 	config->spin_ns = nanoseconds;
+}
+
+void uhyve_config_set_turn(uhyve_config *config, uint64_t nanoseconds)
+{
+	if (nanoseconds && nanoseconds < UHYVE_TURN_MIN)
+		nanoseconds = UHYVE_TURN_MIN;
+	config->turn_ns = nanoseconds;
+}
+
+int uhyve_config_set_dispatch(uhyve_config *config, const char *name, struct uhyve_error *error)
+{
+	static const char *const names[] = {
+		[PG_DISPATCH_UNION] = "union",
+		[PG_DISPATCH_RETURN] = "return",
+		[PG_DISPATCH_STACK] = "stack",
+	};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(name, names[i]) == 0) {
+			config->dispatch = (enum pg_dispatch)i;
+			return 0;
+		}
+	}
+	return uhyve_fail(error, -EINVAL, "unknown dispatch '%s': union, return or stack", name);
+}
+
+int uhyve_config_set_trace(uhyve_config *config, unsigned events, struct uhyve_error *error)
+{
+	uint32_t rounded = 1;
+
+	if (events > UHYVE_TRACE_MAX)
+		return uhyve_fail(error, -EINVAL, "a trace has at most %u events, not %u",
+				  UHYVE_TRACE_MAX, events);
+	while (rounded < events)
+		rounded *= 2;
+	config->trace_events = events ? rounded : 0;
+	return 0;
 }
 
 int uhyve_config_set_backend(uhyve_config *config, const char *name, struct uhyve_error *error)

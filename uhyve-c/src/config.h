@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "abi/boot.h"
 #include "engine.h"
 #include "mounts.h"
 
@@ -17,6 +18,9 @@ struct uhyve_config {
 	size_t env_count;
 	int console[3];
 	uint64_t spin_ns;
+	uint64_t turn_ns;
+	enum pg_dispatch dispatch;
+	uint32_t trace_events; /* per vCPU, a power of two, or 0             */
 	enum uhyve_backend backend;
 };
 

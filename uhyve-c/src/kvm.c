@@ -29,6 +29,7 @@ static const struct {
 	{ KVM_CAP_IRQFD, true, "irqfd", "completion interrupts" },
 	{ KVM_CAP_IOEVENTFD, true, "ioeventfd", "doorbells" },
 	{ KVM_CAP_IRQ_ROUTING, true, "irq-routing", "message-signalled interrupts" },
+	{ KVM_CAP_SIGNAL_MSI, true, "signal-msi", "pre-emption" },
 	{ KVM_CAP_MP_STATE, true, "mp-state", "starting vCPUs" },
 	{ KVM_CAP_XCRS, true, "xcrs", "vector registers" },
 	{ KVM_CAP_IMMEDIATE_EXIT, true, "immediate-exit", "stopping vCPUs" },
@@ -229,8 +230,8 @@ int uhyve_kvm_open(struct uhyve_kvm *kvm, struct uhyve_error *error)
 		goto fail;
 
 	int run_size = ioctl(kvm->fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-	if (run_size <= 0) {
-		result = uhyve_fail(error, -errno,
+	if (run_size < (int)sizeof(struct kvm_run)) {
+		result = uhyve_fail(error, run_size < 0 ? -errno : -ENOTSUP,
 				    "KVM does not say how large a vCPU's run area is");
 		goto fail;
 	}

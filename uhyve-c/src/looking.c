@@ -90,10 +90,13 @@ static void look_at_deadline(struct uhyve_looking *looking, unsigned index, uint
 	uint64_t value = pg_ring_deadline(watch->ring);
 
 	if (value == watch->served) {
-		if (now >= watch->confirm) {
-			watch->confirm = NEVER;
-			(void)wake(looking, watch);
-		}
+		if (now < watch->confirm)
+			return;
+		watch->confirm = NEVER;
+		/* Neither parked nor gone on: the interrupt came where it could not be taken. */
+		if (!wake(looking, watch) && looking->turn_ns &&
+		    preempt(looking, index, now, DEADLINE_GAP))
+			watch->confirm = later(now, CONFIRM);
 		return;
 	}
 	watch->confirm = NEVER;

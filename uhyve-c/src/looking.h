@@ -10,10 +10,14 @@
  *                                  reached, runs: pre-empt (if there is pre-emption)    |
  *                                                 v                                     |
  *                                             confirm --- 1 ms: if parked, wake --------'
+ *                                                 ^ |
+ *                                                 '-' 1 ms: runs, same value: pre-empt
  *
  * A vCPU parks first and reads its clock then, the loader reads the clock first and `parked`
  * then: so either one sees the other. Only, processors read their TSC a little early. That is
- * what the confirmation is for.
+ * one thing the confirmation is for. The other one: an interrupt may come just before the
+ * kernel enters user code, where it can't be taken any more. A kernel that has taken it puts
+ * another value there, before it runs user code again.
  *
  * Who runs. A vCPU is watched while something waits for it: a task that was queued there
  * (`contended`), or completions that it doesn't consume. Never while it is parked.

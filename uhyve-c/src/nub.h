@@ -9,7 +9,9 @@
  *   what arrives            what the nub does
  *   ----------------------  ----------------------------------------------------
  *   PG_VECTOR_WAKE          pending = 1, end of interrupt, return
- *   PG_VECTOR_PREEMPT       preempt = 1, end of interrupt, return
+ *   PG_VECTOR_PREEMPT       in user code: leave rip, rflags and rax in the shared block,
+ *                           go to the kernel's `preempted` at CPL3; elsewhere preempt = 1,
+ *                           return; end of interrupt both times
  *   int3 while idle == 1    halt until an interrupt, unless pending is set already
  *   other exceptions        leave a struct pg_frame, go to the kernel's upcall at CPL3
  *   exception at CPL0, #DF  PG_CTL_NUB: the VM ends

@@ -15,10 +15,12 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include "abi/boot.h"
 #include "abi/layout.h"
 #include "abi/ops.h"
+#include "abi/trace.h"
 #include "abi/vcpu.h"
 #include "abi/version.h"
 #include "clock.h"
@@ -29,6 +31,7 @@
 #include "kvm.h"
 #include "mmu.h"
 #include "nub.h"
+#include "trace.h"
 #include "vcpu.h"
 
 #define LARGE_PAGE (2ull << 20)
@@ -62,7 +65,7 @@ struct uhyve_vm {
 	/* How the VM ends: the first one to say so decides. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool ended, ran;
+	bool ended, ran, started_all;
 	struct uhyve_result result;
 	char report[8192];
 
@@ -149,6 +152,12 @@ static void ring_violated(void *context, const char *reason)
 static void tick(void *context)
 {
 	uhyve_clock_tick(&((struct uhyve_vm *)context)->boot->clock);
+}
+
+/* The guest's clock, which only the engine's thread changes (tick). */
+static uint64_t guest_now(void *context)
+{
+	return uhyve_clock_ns(&((struct uhyve_vm *)context)->boot->clock, __rdtsc());
 }
 
 void uhyve_vm_stop(uhyve_vm *vm)
@@ -262,6 +271,9 @@ static int write_boot(struct uhyve_vm *vm, char *const argv[], struct uhyve_erro
 		.heap_size = vm->mmu.frames * PG_PAGE_SIZE / 8 & ~(LARGE_PAGE - 1),
 		.ram_size = vm->memory.size,
 		.spin_ns = spin_ns(config),
+		.turn_ns = config->turn_ns,
+		.dispatch = config->dispatch,
+		.trace_events = config->trace_events,
 		.argc = argc,
 		.envc = (uint32_t)config->env_count,
 		.strings = (uint32_t)used,
@@ -338,6 +350,11 @@ static int fill_memory(struct uhyve_vm *vm, char *const argv[], struct uhyve_nub
 		if ((char *)vm->ports[i].cq - (char *)vm->ports[i].sq != PG_VCPU_CQ - PG_VCPU_SQ)
 			return uhyve_fail(error, -ENOMEM, "guest memory is fragmented");
 	}
+	if (uhyve_trace_map(&vm->mmu, vm->config->vcpus, vm->config->trace_events))
+		return uhyve_fail(error, -ENOMEM,
+				  "not enough guest memory for traces of %u events; give it more "
+				  "with --memory",
+				  vm->config->trace_events);
 	return write_boot(vm, argv, error);
 }
 
@@ -389,6 +406,26 @@ static void bind_registers(struct uhyve_vm *vm)
 	}
 }
 
+/*
+ * vCPU 0 has set everything up: start the others, the first time. Under the lock: either
+ * uhyve_vm_run() finds them started when it stops and joins all, or it has ended before.
+ */
+static void start_others(struct uhyve_vm *vm)
+{
+	struct uhyve_error error = { 0 };
+	int result = 0;
+
+	(void)pthread_mutex_lock(&vm->lock);
+	bool first = !vm->started_all && !vm->ended;
+	if (first)
+		vm->started_all = true;
+	for (unsigned i = 1; first && i < vm->config->vcpus && !result; i++)
+		result = uhyve_vcpu_start(&vm->vcpus[i], &error);
+	(void)pthread_mutex_unlock(&vm->lock);
+	if (result)
+		end(vm, UHYVE_FAILED, 125, 0, error.text);
+}
+
 /* The guest wrote to a register that is not bound. On that vCPU's thread. */
 static void device_written(struct uhyve_vcpu *vcpu, uint64_t offset)
 {
@@ -396,6 +433,10 @@ static void device_written(struct uhyve_vcpu *vcpu, uint64_t offset)
 	uint64_t target = (offset - PG_DEV_KICK) / 8, one = 1;
 	int fd = -1;
 
+	if (offset == PG_DEV_START) {
+		start_others(vm);
+		return;
+	}
 	if (offset == PG_DEV_DOORBELL)
 		fd = vm->doorbell_fd;
 	else if (offset >= PG_DEV_KICK && offset % 8 == 0 && target < vm->config->vcpus)
@@ -407,6 +448,18 @@ static void device_written(struct uhyve_vcpu *vcpu, uint64_t offset)
 	(void)ignored;
 	if (atomic_fetch_add(&vm->device_exits, 1) + 1 == BIND_AFTER)
 		bind_registers(vm);
+}
+
+/*
+ * On the engine's thread. No eventfd as for wakes: nobody but the engine sends it, and it is
+ * rare. Should KVM refuse, the task runs on; the next look tries again.
+ */
+static void preempt(void *context, unsigned port)
+{
+	struct kvm_msi message = { .address_lo = PG_GPA_APIC | port << 12,
+				   .data = PG_VECTOR_PREEMPT };
+
+	(void)ioctl(((struct uhyve_vm *)context)->vm_fd, KVM_SIGNAL_MSI, &message);
 }
 
 /*
@@ -647,6 +700,9 @@ static int start(struct uhyve_vm *vm, struct uhyve_error *error)
 		.spin_ns = spin_ns(vm->config),
 		.backend = vm->config->backend,
 		.violation = ring_violated,
+		.turn_ns = vm->config->turn_ns,
+		.preempt = preempt,
+		.now = guest_now,
 		.tick = tick,
 		.context = vm,
 		.stats = &vm->engine_stats,
@@ -655,9 +711,7 @@ static int start(struct uhyve_vm *vm, struct uhyve_error *error)
 
 	if (result || (result = uhyve_engine_start(&vm->engine, &engine, error)))
 		return result;
-	for (unsigned i = 0; i < vm->config->vcpus && !result; i++)
-		result = uhyve_vcpu_start(&vm->vcpus[i], error);
-	return result;
+	return uhyve_vcpu_start(&vm->vcpus[0], error);
 }
 
 int uhyve_vm_run(uhyve_vm *vm, struct uhyve_result *result, struct uhyve_error *error)
@@ -739,6 +793,9 @@ void uhyve_vm_stats(const uhyve_vm *vm, struct uhyve_stats *stats)
 		.interrupts = load(&vm->engine_stats.interrupts),
 		.doorbells = load(&vm->engine_stats.doorbells),
 		.sleeps = load(&vm->engine_stats.sleeps),
+		.looks = load(&vm->engine_stats.looks),
+		.preemptions_sent = load(&vm->engine_stats.preemptions),
+		.balanced = load(&vm->engine_stats.balanced),
 		.vcpus = vm->config->vcpus,
 		.memory = vm->memory.size,
 		.memory_touched = memory_touched(&vm->memory),
@@ -762,11 +819,29 @@ void uhyve_vm_stats(const uhyve_vm *vm, struct uhyve_stats *stats)
 		stats->spins += counters.spins;
 		stats->kicks += counters.kicks;
 		stats->exceptions += counters.exceptions;
+		stats->steals += counters.steals;
+		stats->preemptions += counters.preemptions;
 		if (vm->shared[i]->tsc_exit)
 			stats->ended = uhyve_clock_ns(&vm->boot->clock, vm->shared[i]->tsc_exit);
 	}
 	stats->entered = uhyve_clock_ns(&vm->boot->clock, vm->shared[0]->tsc_entry);
 	stats->reached = uhyve_clock_ns(&vm->boot->clock, vm->shared[0]->tsc_main);
+}
+
+/* ---- traces ---- */
+
+int uhyve_vm_trace(const uhyve_vm *vm,
+		   int (*event)(void *context, const struct uhyve_trace_event *event),
+		   void *context, struct uhyve_trace_summary *summary)
+{
+	uint64_t heads[UHYVE_VCPUS_MAX];
+
+	if (!vm->finished)
+		return -EINVAL;
+	for (unsigned i = 0; i < vm->config->vcpus; i++)
+		heads[i] = vm->shared[i]->trace_head;
+	return uhyve_trace_read(&vm->mmu, &vm->boot->clock, vm->config->vcpus,
+				vm->config->trace_events, heads, event, context, summary);
 }
 
 const char *uhyve_version(void)

@@ -3,6 +3,8 @@
 #include "abi/boot.h"
 #include "abi/layout.h"
 #include "abi/trace.h"
+#include "arch/x86_64/sigframe.h"
+#include "arch/x86_64/xstate.h"
 #include "core/port.h"
 #include "lib/panic.h"
 #include "sys/process.h"
@@ -186,53 +188,28 @@ void pg_port_park(struct pg_executor *executor)
 
 /* ---- running threads ---- */
 
-static void save_vectors(struct pg_thread *thread)
-{
-	uint32_t low = (uint32_t)pg_boot->xcr0, high = (uint32_t)(pg_boot->xcr0 >> 32);
-
-	if (pg_boot->xsave_flags & PG_XSAVE_XSAVEC)
-		__asm__ volatile("xsavec64 (%0)"
-				 :
-				 : "r"(thread->xsave), "a"(low), "d"(high)
-				 : "memory");
-	else
-		__asm__ volatile("xsave64 (%0)"
-				 :
-				 : "r"(thread->xsave), "a"(low), "d"(high)
-				 : "memory");
-	thread->has_xsave = true;
-}
-
-/* An area whose header names no state: loading it gives the initial state of all. */
-static const struct {
-	uint32_t control, status, reserved[4], mxcsr, mxcsr_mask;
-	uint8_t rest[544];
-} __attribute__((aligned(64))) initial_state = { .control = 0x37f, .mxcsr = 0x1f80 };
-
-static void load_vectors(const void *area)
-{
-	uint32_t low = (uint32_t)pg_boot->xcr0, high = (uint32_t)(pg_boot->xcr0 >> 32);
-
-	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(low), "d"(high) : "memory");
-}
-
 void pg_arch_unload(struct pg_cpu *cpu)
 {
 	struct pg_thread *thread = cpu->loaded;
 
 	if (!thread)
 		return;
-	save_vectors(thread);
+	pg_xstate_save(cpu, thread);
 	thread->fs_base = pg_arch_fs_base();
 	cpu->loaded = NULL;
 	pg_task_unpin(&thread->task);
+}
+
+void pg_arch_reset_vectors(void)
+{
+	pg_xstate_reset(pg_cpu_self());
 }
 
 /* Vector registers and FS base change hands only when another thread is to run. */
 static void load(struct pg_cpu *cpu, struct pg_thread *thread)
 {
 	pg_arch_unload(cpu);
-	load_vectors(thread->has_xsave ? thread->xsave : &initial_state);
+	pg_xstate_load(cpu, thread);
 	pg_arch_set_fs_base(thread->fs_base);
 	cpu->loaded = thread;
 	cpu->app_fs_base = PG_NO_APP;
@@ -240,12 +217,25 @@ static void load(struct pg_cpu *cpu, struct pg_thread *thread)
 	cpu->shared->counters.switches++;
 }
 
+bool pg_arch_has_registers(const struct pg_thread *thread)
+{
+	return pg_cpu_self()->loaded == thread;
+}
+
+void pg_arch_load(struct pg_thread *thread)
+{
+	struct pg_cpu *cpu = pg_cpu_self();
+
+	if (cpu->loaded != thread)
+		load(cpu, thread);
+}
+
 /* Code of a task finds the registers as a function does: no contents, but a known mode. */
 void pg_arch_app_load(struct pg_cpu *cpu, uint64_t fs_base)
 {
 	if (cpu->app_fs_base == PG_NO_APP) {
 		pg_arch_unload(cpu);
-		load_vectors(&initial_state);
+		pg_xstate_reset(cpu);
 	}
 	pg_arch_set_fs_base(fs_base);
 	cpu->app_fs_base = fs_base;
@@ -296,6 +286,7 @@ void pg_arch_forget(struct pg_thread *thread)
 	if (cpu->loaded != thread)
 		return;
 	cpu->loaded = NULL;
+	cpu->only_legacy = false;
 	pg_task_unpin(&thread->task);
 }
 
@@ -311,7 +302,7 @@ struct pg_executor *pg_port_yield(struct pg_executor *here, struct pg_task *task
 		pg_arch_unload(cpu);
 	pg_task_fix(task, affinity != pg_cpu_mask());
 	/* Its call may have registered something here: then it can go only afterwards. */
-	if (stays || atomic_load_explicit(&task->pins, memory_order_relaxed))
+	if (stays || pg_task_pins(task))
 		return here;
 	return pg_thread_place(affinity);
 }
@@ -362,7 +353,7 @@ _Noreturn void pg_arch_kernel_exception(const struct pg_regs *regs)
 
 	if (pg_cpu_self()->in_app) {
 		shared->fault = (struct pg_fault){
-			.signal = (uint32_t)pg_thread_signal_of(frame->vector),
+			.signal = (uint32_t)pg_arch_signal_of(frame->vector),
 			.vector = (uint32_t)frame->vector,
 			.error = frame->error,
 			.address = frame->cr2,

@@ -20,6 +20,9 @@ struct pg_cpu {
 	uint64_t app_fs_base;     /* see pg_arch_app_begin(); or PG_NO_APP */
 	bool in_app;              /* a task's code runs: what faults is the program's fault */
 	unsigned index;
+	/* While `loaded` is NULL, for xstate.c: what the last one has left in the processor. */
+	bool only_legacy; /* all but x87 and SSE is in its initial state       */
+	uint64_t x87;     /* if so: x87's control, status and tags             */
 };
 
 extern unsigned pg_cpu_count;
@@ -57,6 +60,14 @@ void pg_arch_forget(struct pg_thread *thread);
  * registers may be used for something else.
  */
 void pg_arch_unload(struct pg_cpu *cpu);
+/* Whether the thread's vector registers are in this processor: one pin of its task. */
+bool pg_arch_has_registers(const struct pg_thread *thread);
+
+/* Get the registers of `thread`, whose turn it is, into the processor: vectors and FS base. */
+void pg_arch_load(struct pg_thread *thread);
+
+/* Give the processor's vector registers, whoever's they are, their initial state. */
+void pg_arch_reset_vectors(void);
 
 /* The registers are not in the state for tasks. */
 #define PG_NO_APP UINT64_MAX

@@ -40,7 +40,10 @@ extern "C" {
 #define UHYVE_MEMORY_MIN     (8ull << 20)
 #define UHYVE_MEMORY_MAX     (1ull << 40)
 #define UHYVE_VCPUS_MAX      64
-#define UHYVE_SPIN_DEFAULT   100000 /* ns */
+#define UHYVE_SPIN_DEFAULT   100000  /* ns */
+#define UHYVE_TURN_DEFAULT   2000000 /* ns */
+#define UHYVE_TURN_MIN       20000   /* ns */
+#define UHYVE_TRACE_MAX      262144  /* events of a vCPU */
 
 /* What went wrong: a negative errno and a sentence without full stop. */
 struct uhyve_error {
@@ -89,6 +92,27 @@ void uhyve_config_set_spin(uhyve_config *config, uint64_t nanoseconds);
 
 /* "auto" (default), "io_uring" or "threads": how slow operations are carried out. */
 int uhyve_config_set_backend(uhyve_config *config, const char *name, struct uhyve_error *error);
+
+/*
+ * How long, in nanoseconds, a thread of the guest may keep its vCPU while something else waits
+ * for it: another thread, or what the loader has completed. Then it is interrupted. 0: never;
+ * else at least UHYVE_TURN_MIN. What waits has its turn after three times this at most. A vCPU
+ * nobody waits for is left alone.
+ */
+void uhyve_config_set_turn(uhyve_config *config, uint64_t nanoseconds);
+
+/*
+ * How the guest's kernel gets from a system call to its future: "union" (default), "return" or
+ * "stack". All do the same; this is for comparing them. -EINVAL.
+ */
+int uhyve_config_set_dispatch(uhyve_config *config, const char *name, struct uhyve_error *error);
+
+/*
+ * Let each vCPU record its last `events` scheduling events (rounded up to a power of two, at
+ * most UHYVE_TRACE_MAX: else -EINVAL), for uhyve_vm_trace(). 0, the default: none. They take 32
+ * bytes of guest memory each.
+ */
+int uhyve_config_set_trace(uhyve_config *config, unsigned events, struct uhyve_error *error);
 
 /* ---- a virtual machine ---- */
 
@@ -142,11 +166,15 @@ struct uhyve_stats {
 	/* The engine's view. */
 	uint64_t operations, answered_at_once, deferred, completions;
 	uint64_t interrupts, doorbells, sleeps;
+	uint64_t looks;            /* times the clock woke the engine       */
+	uint64_t preemptions_sent; /* interrupts of vCPUs that ran          */
+	uint64_t balanced;         /* vCPUs woken to take work from another */
 
 	/* The kernel's view. */
 	uint64_t polls, switches, tasks;
 	uint64_t syscalls, syscalls_pending, syscalls_unknown;
 	uint64_t hypercalls, parks, spins, kicks, exceptions;
+	uint64_t steals, preemptions;
 
 	unsigned vcpus;
 	uint64_t memory;         /* bytes the guest has                     */
@@ -155,6 +183,51 @@ struct uhyve_stats {
 };
 
 void uhyve_vm_stats(const uhyve_vm *vm, struct uhyve_stats *stats);
+
+/* ---- what the guest's executors did ---- */
+
+enum uhyve_trace_kind {
+	UHYVE_TRACE_NAME = 1, /* task is a thread with id `arg`; 0: a task of the kernel's */
+	UHYVE_TRACE_SPAWN,    /* task was spawned, for vCPU `arg`, by task `more` or 0 */
+	UHYVE_TRACE_RUN,      /* task begins to run here                       */
+	UHYVE_TRACE_PENDING,  /* it stops running: it waits                    */
+	UHYVE_TRACE_YIELD,    /* it stops running, and will run again          */
+	UHYVE_TRACE_DONE,     /* it stops running: it is done                  */
+	UHYVE_TRACE_SYSCALL,  /* it waits in system call `arg`: before PENDING */
+	UHYVE_TRACE_PREEMPT,  /* it was interrupted: YIELD follows             */
+	UHYVE_TRACE_WAKE,     /* task may run again, on vCPU `arg`; woken by task `more` or 0 */
+	UHYVE_TRACE_STEAL,    /* task was taken over from vCPU `arg`           */
+	UHYVE_TRACE_SPIN,     /* nothing to run: the vCPU looks for work       */
+	UHYVE_TRACE_PARK,     /* it halts                                      */
+	UHYVE_TRACE_UNPARK,   /* it goes on after a halt                       */
+	UHYVE_TRACE_WORK,     /* it has found work while it looked             */
+};
+
+struct uhyve_trace_event {
+	uint64_t time; /* ns of CLOCK_MONOTONIC                             */
+	unsigned vcpu; /* where it was recorded                             */
+	enum uhyve_trace_kind kind;
+	uint64_t task; /* a number that tells tasks apart while they live, and nothing more */
+	uint32_t arg;
+	uint64_t more;
+};
+
+struct uhyve_trace_summary {
+	uint64_t events;      /* handed out                                 */
+	uint64_t overwritten; /* older ones, which newer ones have replaced */
+	uint64_t dropped;     /* of no known kind                           */
+};
+
+/*
+ * Hand out the events of all vCPUs in the order of their times, when uhyve_vm_run() has
+ * returned: `event` is called for each one, and ends it all by returning something else than
+ * 0, which is then the result. The guest has written them: kinds and vCPUs are valid, times
+ * never go back, all else may be anything. `summary` may be NULL. 0 without events, also when
+ * none were asked for; -EINVAL before the VM has run.
+ */
+int uhyve_vm_trace(const uhyve_vm *vm,
+		   int (*event)(void *context, const struct uhyve_trace_event *event),
+		   void *context, struct uhyve_trace_summary *summary);
 
 /* Version of the library, "major.minor.patch". */
 const char *uhyve_version(void);
