@@ -177,7 +177,7 @@ static enum pg_poll poll_task(struct pg_executor *executor, struct pg_task *task
 	/* From here on the loader has to look after those who wait. */
 	if (executor->turn_ns) {
 		leave_deadline(executor, pg_timers_deadline(&executor->timers));
-		if (!pg_runq_empty(&executor->runq))
+		if (!pg_runq_empty(&executor->runq) || executor->soon.head)
 			contend(executor);
 	}
 	executor->in_user = true;
