@@ -198,6 +198,12 @@ static uhyve_config *configure(const struct guest *guest, int in, int out, int e
 	if (guest->spin_ns)
 		uhyve_config_set_spin(config,
 				      guest->spin_ns == SPIN_NONE ? 0 : (uint64_t)guest->spin_ns);
+	if (guest->turn_ns)
+		uhyve_config_set_turn(config,
+				      guest->turn_ns == TURN_NONE ? 0 : (uint64_t)guest->turn_ns);
+	if (guest->dispatch)
+		cr_assert_eq(uhyve_config_set_dispatch(config, guest->dispatch, &error), 0, "%s",
+			     error.text);
 	if (guest->backend)
 		cr_assert_eq(uhyve_config_set_backend(config, guest->backend, &error), 0, "%s",
 			     error.text);

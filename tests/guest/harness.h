@@ -18,6 +18,7 @@
 
 #define SPIN_NONE  (-1)
 #define SPIN_LARGE 5000000 /* ns: longer than any pause of a test that means to spin */
+#define TURN_NONE  (-1)
 
 /* What to run. Zero means: the default. */
 struct guest {
@@ -27,7 +28,8 @@ struct guest {
 	unsigned vcpus;
 	uint64_t memory;
 	long spin_ns; /* or SPIN_NONE                                       */
-	const char *backend;
+	long turn_ns; /* or TURN_NONE                                       */
+	const char *backend, *dispatch;
 	int in;        /* standard input; 0: /dev/null                      */
 	int out;       /* standard output; 0: captured                      */
 	unsigned ms;   /* after this long it is stopped; default 30 s       */
