@@ -180,7 +180,8 @@ static enum pg_poll poll_task(struct pg_executor *executor, struct pg_task *task
 	 */
 	if (executor->turn_ns) {
 		leave_deadline(executor, pg_timers_deadline(&executor->timers));
-		if (!pg_runq_empty(&executor->runq) || atomic_load(&executor->inbox))
+		if (!pg_runq_empty(&executor->runq) || executor->soon.head ||
+		    atomic_load(&executor->inbox))
 			contend(executor);
 	}
 	executor->in_user = true;
