@@ -78,6 +78,9 @@ enum pg_op {
 #define PG_PROT_WRITE 2
 #define PG_PROT_EXEC  4
 
+/* With MAP, as well: it is used from its upper end on, as a stack is. A hint. */
+#define PG_PROT_GROWSDOWN 8
+
 /* As Linux's struct iovec. */
 struct pg_iovec {
 	uint64_t base;

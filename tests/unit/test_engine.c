@@ -801,7 +801,8 @@ ENGINE_TEST(memory_operations)
 	cr_assert_eq(CALL(rig, UNMAP, 0, PG_VA_USER_END, 0x1000), -EINVAL);
 	cr_assert_eq(CALL(rig, PROTECT, 0, PG_VA_USER_END - 0x1000, 0x2000, 1), -EINVAL);
 	cr_assert_eq(CALL(rig, DISCARD, 0, 0x200000, -4096ull), -EINVAL);
-	cr_assert_eq(CALL(rig, MAP, 0, 0x200000, 0x1000, 8), -EINVAL);
+	cr_assert_eq(CALL(rig, MAP, 0, 0x200000, 0x1000, 16), -EINVAL);
+	cr_assert_eq(CALL(rig, PROTECT, 0, 0x200000, 0x1000, PG_PROT_GROWSDOWN), -EINVAL);
 	cr_assert_eq(CALL(rig, MAP, 0, 0x200000, 0x1000, 1ull << 32), -EINVAL);
 	cr_assert_eq(CALL(rig, MAP, 0, 0x200000, 0x1000, PG_PROT_WRITE | PG_PROT_EXEC), -EACCES);
 	cr_assert_eq(fake_mmu.calls, 4, "nothing of that has reached the tables");
