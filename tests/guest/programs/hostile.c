@@ -836,6 +836,7 @@ static void end_with_all_in_flight(void)
 {
 	for (int i = 0; i < PG_SQ_DEPTH; i++)
 		push(PG_OP_READ, 0, at(buffer), 1, PG_OFFSET_STREAM, 0);
+	/* The loader may have taken one entry only. */
 	while (pg_sq_full(&self->ring))
 		__builtin_ia32_pause();
 	push(PG_OP_POLL, 0, 1, 0, 0, 0);
