@@ -1,6 +1,7 @@
 /* Files of the loader: every operation is a hypercall on their handle. */
 #include "core/container.h"
 #include "core/task.h"
+#include "events.h"
 #include "file.h"
 #include "io.h"
 #include "lib/errno.h"
@@ -175,6 +176,7 @@ PG_ASYNC static enum pg_poll transfer(struct pg_future *future, struct pg_task *
 			next = io->call.result < 0 ? END : MORE;
 		}
 	} while (next == MORE);
+	pg_events_touched(io->file);
 	PG_END(&io->async);
 }
 

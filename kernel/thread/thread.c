@@ -124,3 +124,8 @@ uint32_t pg_thread_count(void)
 {
 	return atomic_load(&count);
 }
+
+bool pg_thread_exists(uint32_t tid)
+{
+	return tid >= PG_PID && tid < atomic_load(&next_tid);
+}

@@ -87,6 +87,9 @@ void pg_thread_start(struct pg_thread *thread);
 /* The thread that made the system call being polled on this vCPU. */
 struct pg_thread *pg_thread_current(void);
 
+/* Whether the id was given out. Those that have ended are not told from others. */
+bool pg_thread_exists(uint32_t tid);
+
 /* Threads that have not ended. */
 uint32_t pg_thread_count(void);
 

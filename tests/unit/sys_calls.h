@@ -65,4 +65,7 @@ int sys_open(int32_t handle, uint64_t flags);
 /* pg_alloc: blocks not freed; fail the one after the next `n` (-1: none). */
 extern _Atomic long sys_allocated, sys_fail_after;
 
+/* How often a thread wrote where nobody reads. */
+extern _Atomic unsigned sys_broken_pipes;
+
 #endif
