@@ -50,9 +50,9 @@ static int64_t start(struct pg_syscall *call, struct poll_frame *frame)
 		frame->fds = pg_alloc(count * sizeof(*frame->fds));
 		if (!frame->fds || pg_wait_files_alloc(&frame->wait, count))
 			return -ENOMEM;
+		if (pg_user_read(frame->fds, call->arg[0], count * sizeof(*frame->fds)))
+			return -EFAULT;
 	}
-	if (pg_user_read(frame->fds, call->arg[0], count * sizeof(*frame->fds)))
-		return -EFAULT;
 	for (uint32_t i = 0; i < count; i++)
 		set_entry(&frame->wait, i, &frame->fds[i]);
 	pg_wait_files_start(&frame->wait);
