@@ -200,7 +200,7 @@ static bool post(struct pg_thread *to, int signal, struct pg_signal_entry **entr
 
 	*chosen = thread;
 	if (signal == PG_SIGKILL)
-		return true;
+		return thread != NULL;
 	/* Blocked, it is kept: what it does may be changed before it is unblocked. */
 	if (thread && !(thread->signals.mask & bit)) {
 		if (pg_signal_ignored(signal, action))
@@ -253,13 +253,14 @@ static int64_t send(struct pg_thread *to, uint32_t tid, int signal, const struct
 		result = -ESRCH;
 	else if (signal)
 		fatal = post(to, signal, &entry, caller, &chosen, &after);
-	if (!chosen)
-		chosen = pg_signals.first;
+	/* It isn't ours, and might end and be freed: not as long as we hold the lock. */
+	if (fatal && !caller)
+		pg_signal_end_process(signal, chosen);
 	pg_signal_unlock(&after);
 	if (entry)
 		entry_free(entry);
 	if (fatal)
-		pg_signal_end_process(signal, caller ? caller : chosen);
+		pg_signal_end_process(signal, caller);
 	return result;
 }
 

@@ -9,12 +9,30 @@
 #include "gate.h"
 #include "mm/heap.h"
 #include "sys/fd.h"
+#include "sys/pipe.h"
 #include "sys/process.h"
 #include "sys/user.h"
 
 struct host_vcpu sys_vcpu;
 const struct pg_boot *pg_boot;
 _Atomic long sys_allocated, sys_fail_after = -1;
+
+_Atomic unsigned sys_broken_pipes;
+
+/* ---- what needs threads ---- */
+
+void pg_pipe_broken(struct pg_task *task)
+{
+	assert(task);
+	sys_broken_pipes++;
+}
+
+/* There is one, which nobody looks at. */
+bool pg_thread_visit(uint32_t tid, void (*visit)(struct pg_thread *thread, void *argument),
+		     void *argument)
+{
+	return tid == PG_PID;
+}
 
 enum pg_poll pg_sys_open(struct pg_future *future, struct pg_task *waker);
 
@@ -28,7 +46,8 @@ void *pg_alloc(size_t size)
 		return NULL;
 	if (sys_fail_after > 0)
 		sys_fail_after--;
-	memory = malloc(size);
+	/* As the kernel's: what is made of cache lines begins with one. */
+	memory = size && size % 64 == 0 ? aligned_alloc(64, size) : malloc(size);
 	assert(memory);
 	memset(memory, 0xa5, size);
 	sys_allocated++;
@@ -95,6 +114,11 @@ int pg_signal_mask_during(struct pg_syscall *call, uint64_t address, uint64_t si
 	uint64_t mask;
 
 	return size != sizeof(mask) ? -EINVAL : pg_user_read(&mask, address, sizeof(mask));
+}
+
+bool pg_signal_interrupts(struct pg_syscall *call)
+{
+	return false;
 }
 
 /* ---- calls ---- */

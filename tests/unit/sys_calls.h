@@ -21,7 +21,7 @@ struct sys_call {
 	struct pg_syscall call;
 	struct pg_syscall_entry entry;
 	struct pg_task task;
-	bool done; /* the task is; call.result is valid unless task.cancelled */
+	bool done; /* the task is; call.result is valid unless the task was cancelled */
 };
 
 extern struct host_vcpu sys_vcpu;
@@ -64,5 +64,8 @@ int sys_open(int32_t handle, uint64_t flags);
 
 /* pg_alloc: blocks not freed; fail the one after the next `n` (-1: none). */
 extern _Atomic long sys_allocated, sys_fail_after;
+
+/* How often a thread wrote where nobody reads. */
+extern _Atomic unsigned sys_broken_pipes;
 
 #endif

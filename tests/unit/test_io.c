@@ -793,7 +793,7 @@ Test(io, poll_errors)
 	struct timespec bad = { 0, 1000000000 };
 	struct pollfd fd = { 0, POLLIN, 0 };
 
-	cr_assert_eq(sys_now(pg_sys_poll, (uintptr_t)&fd, 65, 0), -EINVAL);
+	cr_assert_eq(sys_now(pg_sys_poll, (uintptr_t)&fd, 1025, 0), -EINVAL);
 	cr_assert_eq(sys_now(pg_sys_poll, SYS_HOLE, 1, 0), -EFAULT);
 	cr_assert_eq(sys_now(pg_sys_ppoll, (uintptr_t)&fd, 1, (uintptr_t)&bad), -EINVAL);
 	cr_assert_eq(sys_now(pg_sys_ppoll, (uintptr_t)&fd, 1, SYS_HOLE), -EFAULT);
