@@ -125,12 +125,32 @@ bool pg_signal_interrupts(struct pg_syscall *call)
 
 static enum pg_poll call_poll(struct pg_future *future, struct pg_task *waker)
 {
-	struct pg_syscall *call = pg_container_of(future, struct pg_syscall, async.future);
+	struct sys_call *self = pg_container_of(future, struct sys_call, call.async.future);
+	struct pg_syscall *call = &self->call;
 
-	return call->entry->poll(future, waker);
+	if (!self->dropped) {
+		if (call->entry->poll(future, waker) == PG_READY)
+			return PG_READY;
+		if (!self->signalled || !call->interrupt)
+			return PG_PENDING;
+		pg_async_drop(future);
+		self->dropped = true;
+	}
+	if (pg_task_pins(&self->task))
+		return PG_PENDING;
+	call->result = call->interrupt(call);
+	return PG_READY;
 }
 
-static const struct pg_future_ops call_ops = { call_poll, pg_async_drop };
+static void call_drop(struct pg_future *future)
+{
+	struct sys_call *self = pg_container_of(future, struct sys_call, call.async.future);
+
+	if (!self->dropped)
+		pg_async_drop(future);
+}
+
+static const struct pg_future_ops call_ops = { call_poll, call_drop };
 
 static void call_done(struct pg_task *task)
 {
@@ -204,6 +224,13 @@ void sys_cancel(struct sys_call *call)
 	pg_task_cancel(&call->task);
 	host_settle(&sys_vcpu);
 	sys_serve(PG_OP_CANCEL, 0);
+}
+
+void sys_interrupt(struct sys_call *call)
+{
+	call->signalled = true;
+	pg_task_wake(&call->task);
+	host_settle(&sys_vcpu);
 }
 
 bool sys_path_is(uint64_t address, uint64_t length, const char *text)

@@ -22,6 +22,7 @@ struct sys_call {
 	struct pg_syscall_entry entry;
 	struct pg_task task;
 	bool done; /* the task is; call.result is valid unless the task was cancelled */
+	bool signalled, dropped;
 };
 
 extern struct host_vcpu sys_vcpu;
@@ -55,6 +56,12 @@ void sys_serve(enum pg_op op, int64_t result);
 
 /* Cancel the call's task, and answer its cancellation. */
 void sys_cancel(struct sys_call *call);
+
+/*
+ * A signal interrupts the call, as signal/deliver.c has it: unless it is READY after all, it is
+ * dropped, and done once its hypercalls are settled, which is for the test to see to.
+ */
+void sys_interrupt(struct sys_call *call);
 
 /* Whether a path in an entry (address, length) is `text`. */
 bool sys_path_is(uint64_t address, uint64_t length, const char *text);

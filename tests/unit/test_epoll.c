@@ -17,6 +17,8 @@
 HANDLER(read);
 HANDLER(write);
 HANDLER(close);
+HANDLER(lseek);
+HANDLER(open);
 HANDLER(epoll_ctl);
 HANDLER(epoll_wait);
 HANDLER(epoll_pwait);
@@ -347,6 +349,27 @@ Test(epoll, what_cannot_wait_is_refused_by_all_operations)
 	cr_assert_eq(control_unknown(EPOLL_CTL_DEL, fd, S_IFIFO), -ENOENT);
 }
 
+static int open_device(const char *path)
+{
+	return (int)sys_now(pg_sys_open, (uintptr_t)path, O_RDWR);
+}
+
+Test(epoll, devices)
+{
+	int fd = open_device("/dev/random");
+
+	add(fd, EPOLLIN);
+	cr_assert_eq(look(ep), 1);
+	cr_assert_eq(found[0].events, EPOLLIN);
+	cr_assert_eq(look(ep), 1);
+	close_now(fd);
+	cr_assert_eq(look(ep), 0);
+	cr_assert_eq(control(ep, EPOLL_CTL_ADD, open_device("/dev/urandom"), EPOLLIN), -EPERM);
+	cr_assert_eq(control(ep, EPOLL_CTL_ADD, open_device("/dev/null"), EPOLLIN), -EPERM);
+	cr_assert_eq(sys_now(pg_sys_lseek, ep, 5, SEEK_SET), 0);
+	cr_assert_eq(sys_now(pg_sys_lseek, end[0], 0, SEEK_SET), -ESPIPE);
+}
+
 Test(epoll, asked_again_after_it_was_told)
 {
 	int fd = sys_open(7, O_RDWR);
@@ -458,6 +481,50 @@ Test(epoll, edges_of_the_loader)
 	sys_serve(PG_OP_READ, 10);
 	sys_serve(PG_OP_POLL, EPOLLIN);
 	cr_assert_eq(look(ep), 1);
+}
+
+/* A read that a signal interrupts may have taken bytes: the loader is asked again. */
+Test(epoll, edges_of_the_loader_and_signals)
+{
+	int fd = sys_open(7, O_RDWR);
+	struct pg_sqe entry;
+
+	cr_assert_eq(add_loaders(fd, EPOLLIN | EPOLLET, S_IFIFO), 0);
+	sys_serve(PG_OP_POLL, EPOLLIN);
+	cr_assert_eq(look(ep), 1);
+	sys_start(&call, pg_sys_read, fd, BYTES, 10);
+	entry = sys_take(PG_OP_READ);
+	sys_interrupt(&call);
+	sys_serve(PG_OP_CANCEL, 0);
+	sys_answer(&entry, 5);
+	expect(&call, 5);
+	sys_serve(PG_OP_POLL, EPOLLIN);
+	cr_assert_eq(look(ep), 1);
+}
+
+/* Interrupted, it takes nothing along; once it only asks what there is, it goes on to its end. */
+Test(epoll, interrupted)
+{
+	int fd = sys_open(7, O_RDWR);
+	struct pg_sqe entry;
+
+	add(end[0], EPOLLIN | EPOLLET | EPOLLONESHOT);
+	sys_start(&call, pg_sys_epoll_wait, ep, FOUND, 10, 1000);
+	sys_interrupt(&call);
+	expect(&call, -EINTR);
+	cr_assert_null(sys_vcpu.executor.timers.first);
+	write_now();
+	cr_assert_eq(look(ep), 1);
+
+	cr_assert_eq(add_loaders(fd, EPOLLIN, S_IFIFO), 0);
+	sys_take(PG_OP_POLL);
+	sys_start(&call, pg_sys_epoll_wait, ep, FOUND, 10, 0);
+	entry = sys_take(PG_OP_POLL);
+	sys_interrupt(&call);
+	cr_assert_not(call.done);
+	sys_serve(PG_OP_CANCEL, 0);
+	sys_answer(&entry, EPOLLIN);
+	expect(&call, 1);
 }
 
 Test(epoll, loaders_file_is_closed)

@@ -377,6 +377,44 @@ Test(pipe, eventfd_waits)
 	cr_assert_eq(sys_allocated, 2);
 }
 
+Test(pipe, no_packets)
+{
+	cr_assert_eq(NOW(fcntl, end[0], F_SETFL, O_DIRECT), -EINVAL);
+	cr_assert_eq(NOW(fcntl, end[0], F_SETFL, O_NONBLOCK), 0);
+	cr_assert_eq(NOW(fcntl, end[0], F_GETFL), O_NONBLOCK);
+}
+
+/* Though the value was copied from the program, nothing was written. */
+Test(pipe, eventfd_interrupted)
+{
+	int fd = (int)NOW(eventfd, 0);
+	const uint64_t much = UINT64_MAX - 1;
+
+	sys_start(&call, pg_sys_read, fd, VALUE, 8);
+	sys_interrupt(&call);
+	expect(&call, PG_RESTART);
+	cr_assert_eq(sys_now(pg_sys_write, fd, (uintptr_t)&much, 8), 8);
+	sys_start(&call, pg_sys_write, fd, (uintptr_t)&much, 8);
+	sys_interrupt(&call);
+	expect(&call, PG_RESTART);
+	cr_assert_eq(sys_now(pg_sys_read, fd, VALUE, 8), 8);
+	cr_assert_eq(value, much);
+}
+
+Test(pipe, interrupted)
+{
+	sys_start(&call, pg_sys_read, end[0], BYTES, 10);
+	sys_interrupt(&call);
+	expect(&call, PG_RESTART);
+	sys_start(&call, pg_sys_write, end[1], BYTES, 100000);
+	sys_interrupt(&call);
+	expect(&call, PG_PIPE_DEFAULT);
+	sys_start(&call, pg_sys_write, end[1], BYTES, 10);
+	sys_interrupt(&call);
+	expect(&call, PG_RESTART);
+	cr_assert_eq(sys_now(pg_sys_read, end[0], BYTES, 100000), PG_PIPE_DEFAULT);
+}
+
 Test(pipe, eventfd_semaphore)
 {
 	int fd = (int)NOW(eventfd2, 0, EFD_SEMAPHORE);
