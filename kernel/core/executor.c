@@ -173,11 +173,14 @@ static enum pg_poll poll_task(struct pg_executor *executor, struct pg_task *task
 	if (!pg_task_is_user(task))
 		return pg_future_poll(task->future, task);
 
-	pg_ring_next_turn(executor->hypercalls.ring);
-	/* From here on the loader has to look after those who wait. */
+	pg_ring_begin_turn(executor->hypercalls.ring);
+	/*
+	 * From here on the loader has to look after those who wait. Who was posted since the inbox
+	 * was taken may have been put down to the turn before.
+	 */
 	if (executor->turn_ns) {
 		leave_deadline(executor, pg_timers_deadline(&executor->timers));
-		if (!pg_runq_empty(&executor->runq))
+		if (!pg_runq_empty(&executor->runq) || atomic_load(&executor->inbox))
 			contend(executor);
 	}
 	executor->in_user = true;
@@ -266,6 +269,14 @@ bool pg_executor_step(struct pg_executor *executor)
 	if (ran)
 		executor->eager = false;
 	return ran;
+}
+
+void pg_executor_interrupt_others(struct pg_executor *executor)
+{
+	for (unsigned i = 0; executor && i < executor->peer_count; i++) {
+		if (executor->peers[i] != executor)
+			contend(executor->peers[i]);
+	}
 }
 
 bool pg_executor_others(struct pg_executor *executor)

@@ -1,4 +1,6 @@
 /* Sending, choosing a thread, and taking what is pending. */
+#include "core/executor.h"
+#include "core/port.h"
 #include "signal.h"
 
 #include "lib/errno.h"
@@ -52,6 +54,8 @@ void pg_signal_unlock(struct pg_signal_after *after)
 		entry_free(entry);
 	}
 	pg_task_list_enqueue(&after->wake);
+	if (after->interrupt)
+		pg_executor_interrupt_others(pg_port_executor());
 }
 
 /* ---- what a signal does ---- */
@@ -98,6 +102,7 @@ static void update_attention(struct pg_thread *thread)
 /*
  * Locked: of `set`, which the thread doesn't block or awaits, something is pending. Its task is
  * alive, since it is linked; marked, and in no queue yet, it can't end before we enqueue it.
+ * One that can't be marked may be running user code on another vCPU, and not trap soon.
  */
 static void notify(struct pg_thread *thread, uint64_t set, struct pg_signal_after *after)
 {
@@ -105,6 +110,8 @@ static void notify(struct pg_thread *thread, uint64_t set, struct pg_signal_afte
 		set_attention(thread, PG_ATTENTION_SIGNAL);
 	if (pg_task_mark_queued(&thread->task) == PG_WAKE_ENQUEUE)
 		pg_task_list_append(&after->wake, &thread->task);
+	else
+		after->interrupt = true;
 }
 
 static bool wants(const struct pg_thread *thread, uint64_t bit)
@@ -281,7 +288,7 @@ int64_t pg_signal_send_thread(struct pg_thread *thread, int signal)
 {
 	struct pg_siginfo info = { .signal = signal, .from.pid = PG_PID };
 
-	return send(thread, 0, signal, &info, thread);
+	return send(thread, 0, signal, &info, NULL);
 }
 
 /* ---- taking ---- */

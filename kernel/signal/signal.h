@@ -155,7 +155,10 @@ void pg_signal_exception(struct pg_thread *thread);
  */
 int64_t pg_signal_send_process(int signal, const struct pg_siginfo *info);
 
-/* To one thread, which must exist: of its own accord, as SIGPIPE is. As above. */
+/*
+ * To one thread, which must exist, as if it had sent it itself: SIGPIPE. Also from a system
+ * call of that thread. As above.
+ */
 int64_t pg_signal_send_thread(struct pg_thread *thread, int signal);
 
 /* Whether the thread is told to do something before it goes on with user code. */

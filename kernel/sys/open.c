@@ -52,22 +52,6 @@ static int64_t install(struct open_frame *frame)
 	return fd;
 }
 
-/*
- * A signal has interrupted it (a FIFO nobody has the other end of). If the loader had opened it by
- * then, it is open.
- */
-static int64_t open_interrupt(struct pg_syscall *call)
-{
-	struct open_frame *frame = PG_FRAME(call, struct open_frame);
-
-	if (frame->call.result == -ECANCELED || frame->call.result == -EINTR)
-		return PG_RESTART;
-	if (frame->call.result < 0)
-		return frame->call.result;
-	frame->file->handle = (int32_t)frame->call.result;
-	return install(frame);
-}
-
 static int64_t open_device(const struct pg_device *device, struct open_frame *frame, uint64_t flags)
 {
 	if ((flags & (PG_O_CREAT | PG_O_EXCL)) == (PG_O_CREAT | PG_O_EXCL))
@@ -127,7 +111,6 @@ PG_ASYNC static enum pg_poll open_file(struct pg_syscall *call, struct pg_task *
 	result = start(frame, dirfd, path, flags, mode, &ask);
 	if (!ask)
 		PG_FINISH(call, result);
-	call->interrupt = open_interrupt;
 	PG_AWAIT(&call->async, &frame->call.future, waker);
 	if (frame->call.result < 0)
 		PG_FINISH(call, frame->call.result);

@@ -7,7 +7,6 @@
 #include "lib/panic.h"
 #include "syscall.h"
 #include "user.h"
-#include "futex.h"
 
 const struct pg_boot *pg_boot;
 
@@ -38,6 +37,13 @@ _Noreturn void pg_process_kill(int signal, struct pg_thread *thread)
 	pg_arch_control(PG_CTL_FAULT);
 }
 
+_Noreturn void pg_process_kill_task(struct pg_thread *thread)
+{
+	thread->vector = UINT32_MAX; /* no exception */
+	thread->tid = 0;             /* it is no thread's fault, only saved there */
+	pg_process_kill(PG_SIGSYS, thread);
+}
+
 _Noreturn void pg_panic(const char *format, ...)
 {
 	struct pg_vcpu *shared = pg_cpu_self()->shared;
@@ -61,12 +67,6 @@ PG_CALL(exit)
 {
 	if (pg_thread_count() == 1)
 		pg_process_exit((int)arg[0]);
-	if (thread->clear_child_tid) {
-		const uint32_t zero = 0;
-
-		if (!pg_user_write(thread->clear_child_tid, &zero, sizeof(zero)))
-			(void)pg_futex_wake(thread->clear_child_tid, 1, UINT32_MAX);
-	}
 	pg_signal_thread_exit(thread);
 	thread->exited = true;
 	return 0;

@@ -19,4 +19,7 @@ _Noreturn void pg_process_exit(int status);
 struct pg_thread;
 _Noreturn void pg_process_kill(int signal, struct pg_thread *thread);
 
+/* A task has made a system call (SIGSYS), and its registers were saved in `thread`. */
+_Noreturn void pg_process_kill_task(struct pg_thread *thread);
+
 #endif

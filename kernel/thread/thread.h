@@ -144,6 +144,9 @@ bool pg_syscall_enter(struct pg_thread *thread);
 /* The same on the program's stack: comes back when the call is over. */
 bool pg_syscall_enter_stack(struct pg_thread *thread);
 
+/* It polls a future of the application's, which wants the kernel's stack: for PG_DISPATCH_STACK. */
+bool pg_syscall_is_block_on(const struct pg_syscall *call);
+
 /* The pending system call is READY: hand over its result. */
 void pg_syscall_end(struct pg_thread *thread);
 

@@ -121,10 +121,13 @@ static void reader_end(struct reader *reader)
 	pthread_cond_destroy(&reader->grown);
 }
 
+/* Many times as long where the processor is emulated, maybe on a busy host. */
 static struct timespec after(unsigned ms)
 {
 	struct timespec at;
 
+	if (emulated())
+		ms *= 3;
 	clock_gettime(CLOCK_MONOTONIC, &at);
 	at.tv_sec += ms / 1000;
 	at.tv_nsec += (long)(ms % 1000) * 1000000;

@@ -28,8 +28,9 @@ void pg_pipe_broken(struct pg_task *task)
 }
 
 /* There is one, which nobody looks at. */
-bool pg_thread_visit(uint32_t tid, void (*visit)(struct pg_thread *thread, void *argument),
-		     void *argument)
+__attribute__((weak)) bool pg_thread_visit(uint32_t tid,
+					   void (*visit)(struct pg_thread *thread, void *argument),
+					   void *argument)
 {
 	return tid == PG_PID;
 }
@@ -107,16 +108,17 @@ int64_t pg_user_string(char *to, uint64_t from, size_t size)
 	return -ENAMETOOLONG;
 }
 
-/* ---- signals: a mask is looked at, and that is all ---- */
+/* ---- signals: unless the test brings them, a mask is looked at, and that is all ---- */
 
-int pg_signal_mask_during(struct pg_syscall *call, uint64_t address, uint64_t size)
+__attribute__((weak)) int pg_signal_mask_during(struct pg_syscall *call, uint64_t address,
+						uint64_t size)
 {
 	uint64_t mask;
 
 	return size != sizeof(mask) ? -EINVAL : pg_user_read(&mask, address, sizeof(mask));
 }
 
-bool pg_signal_interrupts(struct pg_syscall *call)
+__attribute__((weak)) bool pg_signal_interrupts(struct pg_syscall *call)
 {
 	return false;
 }

@@ -409,7 +409,6 @@ int64_t uhyve_operation_start(struct uhyve_guest *guest, struct uhyve_request *r
 	case PG_OP_ISATTY:
 	case PG_OP_WINSIZE:
 		return start_on_handle(guest, request, entry);
-	case PG_OP_DEADLINE:
 	case PG_OP_CANCEL:
 		request->offset = entry->arg[0];
 		return defer(request, UHYVE_STEP_ENGINE);

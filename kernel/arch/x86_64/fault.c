@@ -48,47 +48,54 @@ static int sse_code(void)
 	return fpe_code(mxcsr & ~(mxcsr >> 7) & 0x3f);
 }
 
+int pg_arch_signal_of(uint64_t vector)
+{
+	switch (vector) {
+	case 0:
+	case 16:
+	case 19:
+		return PG_SIGFPE;
+	case 1:
+	case 3:
+		return PG_SIGTRAP;
+	case 6:
+	case 7:
+		return PG_SIGILL;
+	case 11:
+	case 12:
+	case 17:
+		return PG_SIGBUS;
+	default:
+		return PG_SIGSEGV;
+	}
+}
+
 void pg_arch_fault_info(struct pg_thread *thread, struct pg_siginfo *info)
 {
-	*info = (struct pg_siginfo){ .code = PG_SI_KERNEL };
+	*info = (struct pg_siginfo){ .signal = pg_arch_signal_of(thread->vector),
+				     .code = PG_SI_KERNEL };
 	switch (thread->vector) {
 	case 0:
-		info->signal = PG_SIGFPE;
 		info->code = FPE_INTDIV;
 		info->address = thread->regs.rip;
 		break;
 	case 16:
 	case 19:
-		info->signal = PG_SIGFPE;
 		info->code = thread->vector == 16 ? x87_code() : sse_code();
 		info->address = thread->regs.rip;
 		break;
 	case 1:
-		info->signal = PG_SIGTRAP;
 		info->code = TRAP_TRACE;
 		info->address = thread->regs.rip;
 		break;
-	case 3:
-		info->signal = PG_SIGTRAP;
-		break;
 	case 6:
-		info->signal = PG_SIGILL;
 		info->code = ILL_ILLOPN;
 		info->address = thread->regs.rip;
 		break;
-	case 7:
-		info->signal = PG_SIGILL;
-		break;
-	case 11:
-	case 12:
-		info->signal = PG_SIGBUS;
-		break;
 	case 17:
-		info->signal = PG_SIGBUS;
 		info->code = BUS_ADRALN;
 		break;
 	case PG_VECTOR_PF:
-		info->signal = PG_SIGSEGV;
 		info->address = thread->address;
 		/* Memory without permissions may have no pages: it is mapped all the same. */
 		info->code = (thread->error & PF_PRESENT) || pg_memory_reserved(thread->address)
@@ -96,7 +103,6 @@ void pg_arch_fault_info(struct pg_thread *thread, struct pg_siginfo *info)
 				     : SEGV_MAPERR;
 		break;
 	default:
-		info->signal = PG_SIGSEGV;
 		break;
 	}
 }

@@ -194,6 +194,9 @@ static int read_vectors(struct pg_thread *thread, uint64_t at)
 	pg_vectors_reset(thread);
 	if (!at)
 		return 0;
+	/* Not all processors refuse this where FXSAVE's format is. */
+	if (at & 15)
+		return -EFAULT;
 	if (pg_user_read(&software, at + SOFTWARE_OFFSET, sizeof(software)))
 		return -EFAULT;
 	/* Without the magic words only what FXSAVE knows is there. */

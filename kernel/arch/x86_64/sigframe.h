@@ -41,4 +41,7 @@ void pg_arch_fault_info(struct pg_thread *thread, struct pg_siginfo *info);
 /* What a frame needs of a stack, at most: AT_MINSIGSTKSZ. */
 uint32_t pg_arch_signal_frame_max(void);
 
+/* Linux's signal for an exception. */
+int pg_arch_signal_of(uint64_t vector);
+
 #endif

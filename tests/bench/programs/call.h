@@ -34,8 +34,8 @@ static inline long call_kernel(long number, long a, long b, long c, long d, long
 			 "jmp *%%gs:%c[entry]\n"
 			 "1:"
 			 : "=a"(result)
-			 : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9),
-			   [entry] "i"(PG_VCPU_SYSCALL)
+			 : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8),
+			   "r"(r9), [entry] "i"(PG_VCPU_SYSCALL)
 			 : "rcx", "r11", "memory", "cc");
 	return result;
 }
