@@ -65,6 +65,7 @@ PG_ASYNC static enum pg_poll sync_file(struct pg_syscall *call, struct pg_task *
 		PG_FINISH(call, code);
 	if (frame->file->handle < 0)
 		PG_FINISH(call, -EINVAL);
+	/* Not interrupted, as on Linux: what was asked for is to be on the disk. */
 	pg_hypercall_init(&frame->call, PG_OP_FSYNC, frame->file->handle, data_only);
 	PG_AWAIT(&call->async, &frame->call.future, waker);
 	PG_FINISH(call, frame->call.result);
