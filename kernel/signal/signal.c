@@ -260,11 +260,17 @@ static int64_t send(struct pg_thread *to, uint32_t tid, int signal, const struct
 		result = -ESRCH;
 	else if (signal)
 		fatal = post(to, signal, &entry, caller, &chosen, &after);
+	/* It isn't ours, and might end and be freed: not as long as we hold the lock. */
+	if (fatal && !caller) {
+		if (entry)
+			entry_free(entry);
+		pg_signal_end_process(signal, chosen);
+	}
 	pg_signal_unlock(&after);
 	if (entry)
 		entry_free(entry);
 	if (fatal)
-		pg_signal_end_process(signal, caller ? caller : chosen);
+		pg_signal_end_process(signal, caller);
 	return result;
 }
 

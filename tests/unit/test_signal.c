@@ -58,6 +58,8 @@ static struct pg_thread *ended_thread;
 
 _Noreturn void pg_process_kill(int signal, struct pg_thread *thread)
 {
+	/* It may be held, and nothing else runs. */
+	pg_spin_init(&pg_signals.lock);
 	ended_by = signal;
 	ended_thread = thread;
 	longjmp(ended, 1);
