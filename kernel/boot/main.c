@@ -8,6 +8,7 @@
 #include "abi/version.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/relocate.h"
+#include "arch/x86_64/sigframe.h"
 #include "core/port.h"
 #include "lib/panic.h"
 #include "lib/string.h"
@@ -114,7 +115,7 @@ static uint64_t fill_stack(void)
 	push_aux(&stack, AT_CLKTCK, 100);
 	push_aux(&stack, AT_RANDOM, random_at);
 	push_aux(&stack, AT_EXECFN, boot->argc ? strings : platform_at);
-	push_aux(&stack, AT_MINSIGSTKSZ, boot->xsave_size + 1024);
+	push_aux(&stack, AT_MINSIGSTKSZ, pg_arch_signal_frame_max());
 	push_aux(&stack, AT_NULL, 0);
 	return sp;
 }
@@ -126,7 +127,7 @@ static void start_main(void)
 		.rsp = fill_stack(),
 		.rflags = 0x202,
 	};
-	struct pg_thread *thread = pg_thread_new(&regs, 0);
+	struct pg_thread *thread = pg_thread_new(&regs, 0, NULL);
 
 	if (!thread)
 		pg_panic("not enough memory for the main thread");

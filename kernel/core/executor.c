@@ -203,7 +203,7 @@ static void run_task(struct pg_executor *executor, struct pg_task *task)
 	}
 	executor->running = NULL;
 
-	if (!task->future && atomic_load_explicit(&task->pins, memory_order_relaxed) == 0) {
+	if (!task->future && pg_task_pins(task) == 0) {
 		pg_trace(executor, PG_TRACE_DONE, task, 0);
 		pg_task_complete(task);
 	} else if (pg_task_end(task) == PG_TASK_REQUEUE) {

@@ -35,9 +35,11 @@
 
 #include "task.h"
 
+#ifndef PG_RUNQ_SLOTS      /* the interleaving tester has a few only */
 #define PG_RUNQ_SLOTS 256u /* a power of two */
 #define PG_RUNQ_CLAIM 16u
 #define PG_RUNQ_STEAL 32u /* tasks stolen at once, at most */
+#endif
 
 #define PG_SLOT_PINNED 1u
 #define PG_SLOT_USER   2u

@@ -179,6 +179,12 @@ static inline void pg_task_unpin(struct pg_task *task)
 	atomic_store_explicit(&task->pins, pins - 1, memory_order_release);
 }
 
+/* How many there are. On the task's executor. */
+static inline uint32_t pg_task_pins(const struct pg_task *task)
+{
+	return atomic_load_explicit(&task->pins, memory_order_relaxed);
+}
+
 /* Whether it has to stay where it is. By whoever has it out of a queue, or its executor. */
 static inline bool pg_task_pinned(const struct pg_task *task)
 {

@@ -2,6 +2,8 @@
 #include "arch/x86_64/cpu.h"
 #include "core/container.h"
 #include "lib/string.h"
+#include "include/pagurus/pagurus.h"
+#include "process.h"
 #include "syscall.h"
 
 #define PG_KIND_CALL(name) .call = pg_sys_##name
@@ -42,10 +44,27 @@ void pg_syscall_end(struct pg_thread *thread)
 	thread->regs.rax = (uint64_t)call->result;
 }
 
-/* Whether user code goes on: its turn is not over. */
+/* Ours, with a number of its own (include/pagurus/pagurus.h). */
+PG_DECLARE_WAIT(block_on)
+
+static const struct pg_syscall_entry block_on = { .name = "block_on", PG_KIND_WAIT(block_on) };
+
+bool pg_syscall_is_block_on(const struct pg_syscall *call)
+{
+	return call->entry == &block_on;
+}
+
+static const struct pg_syscall_entry *find(uint64_t number)
+{
+	if (number < PG_SYSCALLS)
+		return pg_syscall_table[number].name ? &pg_syscall_table[number] : NULL;
+	return number == PG_SYS_BLOCK_ON ? &block_on : NULL;
+}
+
+/* Whether user code goes on at once. Otherwise the thread's poll looks what there is to do. */
 static bool go_on(const struct pg_thread *thread, const struct pg_vcpu *shared)
 {
-	return !(thread->exited | shared->preempt);
+	return !(thread->exited | pg_thread_attention(thread) | shared->preempt);
 }
 
 bool pg_syscall_enter(struct pg_thread *thread)
@@ -58,13 +77,15 @@ bool pg_syscall_enter(struct pg_thread *thread)
 	const uint64_t arg[6] = { regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9 };
 
 	counters->syscalls++;
-	if (number >= PG_SYSCALLS || !pg_syscall_table[number].name) {
+	if (pg_cpu_self()->in_app)
+		pg_process_kill_task(thread);
+	const struct pg_syscall_entry *entry = find(number);
+	if (!entry) {
 		counters->unknown++;
 		regs->rax = (uint64_t)-ENOSYS;
 		return go_on(thread, shared);
 	}
 
-	const struct pg_syscall_entry *entry = &pg_syscall_table[number];
 	if (entry->call) {
 		regs->rax = (uint64_t)entry->call(thread, arg);
 		return go_on(thread, shared);
@@ -74,6 +95,7 @@ bool pg_syscall_enter(struct pg_thread *thread)
 	call->entry = entry;
 	call->number = (uint32_t)number;
 	call->cleanup = NULL;
+	call->interrupt = NULL;
 	memcpy(call->arg, arg, sizeof(arg));
 	thread->in_syscall = true;
 	if (entry->poll(&call->async.future, &thread->task) == PG_PENDING) {
@@ -89,6 +111,9 @@ bool pg_syscall_enter_stack(struct pg_thread *thread)
 {
 	bool on = pg_syscall_enter(thread);
 
+	/* The application's own futures are polled on the kernel's stack always. */
+	if (thread->in_syscall && pg_syscall_is_block_on(&thread->syscall))
+		return false;
 	while (thread->in_syscall) {
 		pg_arch_exchange(thread);
 		if (pg_future_poll(&thread->syscall.async.future, &thread->task) == PG_PENDING)

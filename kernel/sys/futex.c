@@ -41,6 +41,7 @@ struct waiter {
 	uint64_t address;
 	uint32_t expected, bits;
 	bool started, timed;
+	bool woken; /* dropped, but a wake-up came first        */
 	int64_t result;
 	struct pg_sleep sleep;
 };
@@ -141,6 +142,7 @@ static void wait_drop(struct pg_future *future)
 	struct waiter *waiter = pg_container_of(future, struct waiter, future);
 	struct bucket *bucket = waiter->started ? lock_own_bucket(waiter) : NULL;
 
+	waiter->woken = waiter->started && !bucket;
 	if (bucket) {
 		unlink(bucket, waiter);
 		pg_spin_unlock(&bucket->lock);
@@ -325,6 +327,17 @@ struct futex_frame {
 	struct waiter waiter;
 };
 
+/* A signal has interrupted it. Whoever was chosen by a waker has been woken, signal or not. */
+static int64_t wait_interrupt(struct pg_syscall *call)
+{
+	const struct waiter *waiter = &PG_FRAME(call, struct futex_frame)->waiter;
+
+	if (waiter->woken)
+		return 0;
+	/* With a timeout it is not made again: that may be relative. */
+	return waiter->timed ? -EINTR : PG_RESTART;
+}
+
 /* futex(word, operation, value, timeout or value2, word2, value3) */
 PG_WAITING_CALL(futex, struct futex_frame)
 {
@@ -350,6 +363,7 @@ PG_WAITING_CALL(futex, struct futex_frame)
 			frame->waiter.timed = true;
 			pg_sleep_init(&frame->waiter.sleep, ns);
 		}
+		call->interrupt = wait_interrupt;
 		PG_AWAIT(&call->async, &frame->waiter.future, waker);
 		PG_FINISH(call, frame->waiter.result);
 	case FUTEX_WAKE:

@@ -26,13 +26,32 @@ static bool must_append(const struct pg_io *io)
 	       (pg_file_flags(io->file) & ~io->file->opened & PG_O_APPEND);
 }
 
+/*
+ * The operation was dropped, and has been settled. Cancelled, or interrupted in the host, it has
+ * done nothing; otherwise its result is the last one there is.
+ */
+static bool take_dropped(struct pg_io *io)
+{
+	int64_t bytes = io->call.result;
+
+	if (bytes == -ECANCELED || bytes == -EINTR || bytes == -EAGAIN)
+		return false;
+	if (bytes > 0)
+		pg_io_advance(io, (uint64_t)bytes);
+	else
+		pg_io_end(io, bytes);
+	return true;
+}
+
 static void seek(struct pg_io *io, uint64_t whence)
 {
+	io->dropped = NULL;
 	pg_hypercall_init(&io->call, PG_OP_LSEEK, io->file->handle, 0, whence);
 }
 
 static void ask_ready(struct pg_io *io)
 {
+	io->dropped = NULL;
 	pg_hypercall_init(&io->call, PG_OP_POLL, io->file->handle,
 			  io->write ? PG_POLLOUT : PG_POLLIN);
 }
@@ -43,6 +62,7 @@ static void prepare(struct pg_io *io)
 	const struct pg_iovec *iov = io->iov + io->first;
 	uint32_t count = io->count - io->first;
 
+	io->dropped = take_dropped;
 	io->asked = pg_io_bytes(io);
 	if (io->asked > PG_IO_MAX)
 		io->asked = PG_IO_MAX;

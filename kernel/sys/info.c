@@ -5,6 +5,7 @@
 #include "lib/string.h"
 #include "process.h"
 #include "random.h"
+#include "signal/state.h"
 #include "syscall.h"
 #include "user.h"
 
@@ -76,15 +77,6 @@ PG_CALL(getcpu)
 	return arg[1] ? pg_user_write(arg[1], &node, sizeof(node)) : 0;
 }
 
-PG_CALL(sched_getaffinity)
-{
-	uint64_t mask = pg_cpu_mask();
-
-	if (arg[1] < sizeof(mask) || arg[1] & 7)
-		return -EINVAL;
-	return pg_user_write(arg[2], &mask, sizeof(mask)) ? -EFAULT : (int64_t)sizeof(mask);
-}
-
 PG_WAITING_CALL(sched_yield, struct pg_no_frame)
 {
 	PG_BEGIN(&call->async);
@@ -116,9 +108,10 @@ PG_CALL(getrandom)
 
 /* ---- limits and usage ---- */
 
-#define RLIMIT_STACK  3
-#define RLIMIT_NOFILE 7
-#define RLIMITS       16
+#define RLIMIT_STACK      3
+#define RLIMIT_NOFILE     7
+#define RLIMIT_SIGPENDING 11
+#define RLIMITS           16
 
 PG_CALL(prlimit64)
 {
@@ -132,6 +125,8 @@ PG_CALL(prlimit64)
 		limit[0] = 8ull << 20;
 	else if (arg[1] == RLIMIT_NOFILE)
 		limit[0] = limit[1] = 1024;
+	else if (arg[1] == RLIMIT_SIGPENDING)
+		limit[0] = limit[1] = PG_SIGNAL_QUEUE_MAX;
 	if (arg[2] && pg_user_read(&(uint64_t[2]){ 0 }, arg[2], sizeof(limit)))
 		return -EFAULT;
 	/* Limits are what they are: new values are accepted and change nothing. */
@@ -175,56 +170,6 @@ PG_CALL(getrusage)
 }
 
 /* ---- accepted, since nothing depends on them yet: see CAVEATS ---- */
-
-#define SIGSETSIZE 8
-
-PG_CALL(rt_sigprocmask)
-{
-	uint64_t set;
-
-	if (arg[3] != SIGSETSIZE)
-		return -EINVAL;
-	if (arg[2] && pg_user_write(arg[2], &thread->signal_mask, SIGSETSIZE))
-		return -EFAULT;
-	if (!arg[1])
-		return 0;
-	if (pg_user_read(&set, arg[1], SIGSETSIZE))
-		return -EFAULT;
-	switch (arg[0]) {
-	case 0:
-		thread->signal_mask |= set;
-		return 0;
-	case 1:
-		thread->signal_mask &= ~set;
-		return 0;
-	case 2:
-		thread->signal_mask = set;
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
-
-/* Handlers are remembered by nobody: a signal that would run one ends the program. */
-PG_CALL(rt_sigaction)
-{
-	const uint64_t none[4] = { 0 };
-
-	if (arg[3] != SIGSETSIZE || arg[0] < 1 || arg[0] > 64)
-		return -EINVAL;
-	return arg[2] ? pg_user_write(arg[2], none, sizeof(none)) : 0;
-}
-
-PG_CALL(sigaltstack)
-{
-	const struct {
-		uint64_t base;
-		uint32_t flags, pad;
-		uint64_t size;
-	} none = { .flags = 2 /* SS_DISABLE */ };
-
-	return arg[1] ? pg_user_write(arg[1], &none, sizeof(none)) : 0;
-}
 
 PG_CALL(set_robust_list)
 {

@@ -131,6 +131,16 @@ static void io_cleanup(struct pg_syscall *call)
 	pg_file_put(frame->file);
 }
 
+/* A signal has interrupted it: what has been moved by then counts. */
+static int64_t io_interrupt(struct pg_syscall *call)
+{
+	struct pg_io *io = &PG_FRAME(call, struct io_frame)->io;
+
+	if ((io->dropped && io->dropped(io)) || io->result)
+		return io->result;
+	return PG_RESTART;
+}
+
 /* What a call asks for. */
 enum {
 	READ = 0,
@@ -189,6 +199,7 @@ PG_ASYNC static enum pg_poll transfer(struct pg_syscall *call, struct pg_task *w
 	code = start(call, frame, how);
 	if (code)
 		PG_FINISH(call, code);
+	call->interrupt = io_interrupt;
 	PG_AWAIT(&call->async, &frame->io.async.future, waker);
 	PG_FINISH(call, frame->io.result);
 }

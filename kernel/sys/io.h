@@ -36,7 +36,12 @@ struct pg_io {
 	uint32_t first, count; /* iov[first .. count) is still to be moved       */
 	struct pg_iovec iov[PG_IO_WINDOW];
 
-	/* The kind's. */
+	/*
+	 * The kind's. `dropped`, if not NULL: the transfer was dropped by a signal while it
+	 * waited, and is settled; true if that came to an end all the same, with `result` as
+	 * for READY. Otherwise `result` bytes have been moved, and no more.
+	 */
+	bool (*dropped)(struct pg_io *io);
 	uint64_t asked;
 	bool only_file, sure;
 	union {

@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#include "include/pagurus/statx.h"
+
 /* open(2) */
 #define PG_O_RDONLY    0
 #define PG_O_WRONLY    1
@@ -70,30 +72,6 @@
 
 #define PG_STATX_BASIC_STATS 0x7ffu
 #define PG_STATX_RESERVED    0x80000000u
-
-struct pg_statx_time {
-	int64_t seconds;
-	uint32_t nanoseconds;
-	int32_t reserved;
-};
-
-struct pg_statx {
-	uint32_t mask;
-	uint32_t blksize;
-	uint64_t attributes;
-	uint32_t nlink;
-	uint32_t uid, gid;
-	uint16_t mode;
-	uint16_t reserved0;
-	uint64_t ino, size, blocks;
-	uint64_t attributes_mask;
-	struct pg_statx_time atime, btime, ctime, mtime;
-	uint32_t rdev_major, rdev_minor;
-	uint32_t dev_major, dev_minor;
-	uint64_t reserved1[14];
-};
-
-_Static_assert(sizeof(struct pg_statx) == 256, "as Linux's struct statx");
 
 struct pg_stat {
 	uint64_t dev, ino, nlink;

@@ -69,6 +69,15 @@ static bool valid(uint64_t start, uint64_t length)
 	       start < PG_VA_USER_END && length <= PG_VA_USER_END - start;
 }
 
+bool pg_memory_reserved(uint64_t address)
+{
+	pg_spin_lock(&lock);
+	const struct pg_range *range = pg_space_find(&space, address);
+	bool reserved = range && range->start <= address;
+	pg_spin_unlock(&lock);
+	return reserved;
+}
+
 struct memory_frame {
 	struct pg_hypercall call;
 	struct pg_sleep sleep;

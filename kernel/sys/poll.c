@@ -176,6 +176,17 @@ static int64_t finish(struct pg_syscall *call, struct poll_frame *frame)
 	return found;
 }
 
+/*
+ * A signal has interrupted it, and all is settled: what was found by then is told, since events
+ * that a dropped operation has reported may not be reported again.
+ */
+static int64_t poll_interrupt(struct pg_syscall *call)
+{
+	int64_t found = finish(call, PG_FRAME(call, struct poll_frame));
+
+	return found ? found : -EINTR;
+}
+
 /* frame->deadline is set. */
 PG_ASYNC static enum pg_poll wait_for(struct pg_syscall *call, struct pg_task *waker)
 {
@@ -186,6 +197,8 @@ PG_ASYNC static enum pg_poll wait_for(struct pg_syscall *call, struct pg_task *w
 	code = start(call, frame);
 	if (code)
 		PG_FINISH(call, code);
+	if (!call->interrupt)
+		call->interrupt = poll_interrupt;
 	PG_AWAIT(&call->async, &frame->any, waker);
 	for (; frame->next < frame->count; frame->next++) {
 		pg_settle_init(&frame->settle, &frame->entries[frame->next].ready.call);
@@ -245,7 +258,16 @@ static void write_time_left(uint64_t address, uint64_t deadline)
 	(void)pg_user_write(address, &time, sizeof(time));
 }
 
-/* No signal is ever delivered while this waits, so the mask has nothing to do. */
+static int64_t ppoll_interrupt(struct pg_syscall *call)
+{
+	struct poll_frame *frame = PG_FRAME(call, struct poll_frame);
+
+	if (frame->deadline != PG_NEVER)
+		write_time_left(call->arg[2], frame->deadline);
+	return poll_interrupt(call);
+}
+
+/* ppoll(descriptors, count, timeout, mask, size of a mask) */
 PG_WAITING_CALL(ppoll, struct poll_frame)
 {
 	struct poll_frame *frame = PG_FRAME(call, struct poll_frame);
@@ -253,10 +275,11 @@ PG_WAITING_CALL(ppoll, struct poll_frame)
 	if (first_poll(call)) {
 		int code = read_timeout(call->arg[2], &frame->deadline);
 
-		if (!code && call->arg[3] && call->arg[4] != 8)
-			code = -EINVAL;
+		if (!code && call->arg[3])
+			code = pg_signal_mask_during(call, call->arg[3], call->arg[4]);
 		if (code)
 			PG_FINISH(call, code);
+		call->interrupt = ppoll_interrupt;
 	}
 	if (wait_for(call, waker) == PG_PENDING)
 		return PG_PENDING;

@@ -9,9 +9,6 @@
 #include "user.h"
 #include "futex.h"
 
-#define SIGABRT 6
-#define SIGKILL 9
-
 const struct pg_boot *pg_boot;
 
 _Noreturn void pg_process_exit(int status)
@@ -25,7 +22,8 @@ _Noreturn void pg_process_exit(int status)
 
 _Noreturn void pg_process_kill(int signal, struct pg_thread *thread)
 {
-	struct pg_vcpu *shared = pg_cpu_self()->shared;
+	struct pg_cpu *cpu = pg_cpu_self();
+	struct pg_vcpu *shared = cpu->shared;
 
 	shared->fault = (struct pg_fault){
 		.signal = (uint32_t)signal,
@@ -33,11 +31,18 @@ _Noreturn void pg_process_kill(int signal, struct pg_thread *thread)
 		.error = thread->error,
 		.address = thread->address,
 		.thread = thread->tid,
-		.fs_base = pg_arch_fs_base(),
+		.fs_base = cpu->loaded == thread ? pg_arch_fs_base() : thread->fs_base,
 		.regs = thread->regs,
 	};
 	shared->tsc_exit = pg_arch_tsc();
 	pg_arch_control(PG_CTL_FAULT);
+}
+
+_Noreturn void pg_process_kill_task(struct pg_thread *thread)
+{
+	thread->vector = UINT32_MAX; /* no exception */
+	thread->tid = 0;             /* it is no thread's fault, only saved there */
+	pg_process_kill(PG_SIGSYS, thread);
 }
 
 _Noreturn void pg_panic(const char *format, ...)
@@ -69,39 +74,9 @@ PG_CALL(exit)
 		if (!pg_user_write(thread->clear_child_tid, &zero, sizeof(zero)))
 			(void)pg_futex_wake(thread->clear_child_tid, 1, UINT32_MAX);
 	}
+	pg_signal_thread_exit(thread);
 	thread->exited = true;
 	return 0;
-}
-
-/* ---- signals a program sends to itself: what is not ignored ends it ---- */
-
-static int64_t send(struct pg_thread *thread, uint64_t signal)
-{
-	if (signal == 0)
-		return 0;
-	if (signal > 64)
-		return -EINVAL;
-	thread->vector = UINT32_MAX; /* no exception, but the program's own wish */
-	pg_process_kill((int)signal, thread);
-}
-
-PG_CALL(kill)
-{
-	if ((int)arg[0] != PG_PID && (int)arg[0] != 0 && (int)arg[0] != -1)
-		return -ESRCH;
-	return send(thread, arg[1]);
-}
-
-PG_CALL(tkill)
-{
-	return send(thread, arg[1]);
-}
-
-PG_CALL(tgkill)
-{
-	if ((int)arg[0] != PG_PID)
-		return -ESRCH;
-	return send(thread, arg[2]);
 }
 
 /* ---- threads ---- */
@@ -142,11 +117,10 @@ PG_CALL(clone)
 	regs.rcx = regs.rip;
 	regs.r11 = regs.rflags;
 
-	struct pg_thread *child = pg_thread_new(&regs, tls);
+	struct pg_thread *child = pg_thread_new(&regs, tls, thread);
 	if (!child)
 		return -EAGAIN;
 	uint32_t tid = child->tid;
-	child->signal_mask = thread->signal_mask;
 	if (flags & CLONE_CHILD_CLEARTID)
 		child->clear_child_tid = arg[3];
 	/* A bad address is the program's own trouble, as on Linux. */

@@ -29,6 +29,14 @@
  * hypercall of the frame is settled (core/hypercall.h), so what the loader was
  * given may be freed, and its result may be looked at. Cleanups never wait.
  *
+ * A call that a signal may interrupt while it waits sets call->interrupt, at any time before
+ * its first wait. If it is interrupted, its future is dropped; once every hypercall of the
+ * frame is settled, that function is called, and tells the call's result: -EINTR, for calls
+ * that are never restarted; PG_RESTART (signal/signal.h), for those that are if the handler
+ * has SA_RESTART; or a result after all, if what was dropped has come to something: what
+ * can't be had a second time must not get lost. The cleanup follows. Without `interrupt`
+ * the call goes on to its end, and the signal waits: right for calls that end soon.
+ *
  * Pointers from the program are used through user.h (-EFAULT), or handed to the loader,
  * which checks them. Handlers run on the vCPU of their thread, on its kernel stack.
  */
@@ -80,6 +88,12 @@ struct pg_no_frame {
 		_Static_assert(sizeof(type) <= PG_SYSCALL_FRAME, "the frame is too large");        \
 		(type *)(call)->frame;                                                             \
 	})
+
+/* The thread that made the call. */
+static inline struct pg_thread *pg_syscall_thread(struct pg_syscall *call)
+{
+	return pg_container_of(call, struct pg_thread, syscall);
+}
 
 /* Run the call's cleanup, if it has one. For the dispatcher, and the thread's done(). */
 static inline void pg_syscall_cleanup(struct pg_syscall *call)

@@ -124,7 +124,23 @@ PG_CALL(time)
 
 struct sleep_frame {
 	struct pg_sleep sleep;
+	uint64_t left; /* address of what gets the time that is left, or 0 */
 };
+
+/* A signal has interrupted it: the program is told how long it has not slept. */
+static int64_t sleep_interrupt(struct pg_syscall *call)
+{
+	const struct sleep_frame *frame = PG_FRAME(call, struct sleep_frame);
+	uint64_t now = pg_port_now(), deadline = frame->sleep.timer.deadline;
+
+	if (deadline <= now)
+		return 0;
+	uint64_t left = deadline - now;
+	const struct timespec time = { (int64_t)(left / SECOND), (int64_t)(left % SECOND) };
+	if (frame->left && pg_user_write(frame->left, &time, sizeof(time)))
+		return -EFAULT;
+	return -EINTR;
+}
 
 /* Prepare the sleep that (clock, flags, time) ask for: 1, 0 if it is over already, -errno. */
 static int64_t prepare(struct pg_sleep *sleep, uint64_t clock, uint64_t flags, uint64_t address)
@@ -156,6 +172,8 @@ PG_WAITING_CALL(nanosleep, struct sleep_frame)
 	call->result = prepare(&frame->sleep, CLOCK_MONOTONIC, 0, call->arg[0]);
 	if (call->result <= 0)
 		PG_FINISH(call, call->result);
+	frame->left = call->arg[1];
+	call->interrupt = sleep_interrupt;
 	PG_AWAIT(&call->async, &frame->sleep.future, waker);
 	PG_FINISH(call, 0);
 }
@@ -168,6 +186,9 @@ PG_WAITING_CALL(clock_nanosleep, struct sleep_frame)
 	call->result = prepare(&frame->sleep, call->arg[0], call->arg[1], call->arg[2]);
 	if (call->result <= 0)
 		PG_FINISH(call, call->result);
+	/* Not of an absolute time: it is the same when it is asked for again. */
+	frame->left = call->arg[1] & TIMER_ABSTIME ? 0 : call->arg[3];
+	call->interrupt = sleep_interrupt;
 	PG_AWAIT(&call->async, &frame->sleep.future, waker);
 	PG_FINISH(call, 0);
 }

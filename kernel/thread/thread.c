@@ -1,18 +1,12 @@
 #include "thread.h"
 
 #include "arch/x86_64/cpu.h"
+#include "core/port.h"
 #include "core/trace.h"
 #include "lib/string.h"
 #include "mm/heap.h"
 #include "sys/process.h"
 #include "sys/syscall.h"
-
-/* Linux's numbers (asm/signal.h). */
-#define SIGILL  4
-#define SIGTRAP 5
-#define SIGBUS  7
-#define SIGFPE  8
-#define SIGSEGV 11
 
 /* Threads that have not ended; ids given out. Sequentially consistent: rarely touched. */
 static _Atomic uint32_t count;
@@ -20,26 +14,6 @@ static _Atomic uint32_t next_tid = PG_PID;
 
 /* Where the next thread goes. Relaxed: any balance is right. */
 static _Atomic uint32_t next_cpu;
-
-static int signal_of(uint64_t vector)
-{
-	switch (vector) {
-	case 0:
-	case 16:
-	case 19:
-		return SIGFPE;
-	case 1:
-	case 3:
-		return SIGTRAP;
-	case 6:
-	case 7:
-		return SIGILL;
-	case 17:
-		return SIGBUS;
-	default:
-		return SIGSEGV;
-	}
-}
 
 /* Another vCPU's threads and tasks are not concerned: it is this one's turn that ends. */
 static enum pg_poll yield(struct pg_task *waker)
@@ -55,6 +29,20 @@ static bool may_run_here(const struct pg_thread *thread)
 	return affinity >> pg_cpu_self()->index & 1;
 }
 
+static enum pg_poll ended(struct pg_thread *thread)
+{
+	pg_arch_forget(thread);
+	return PG_READY;
+}
+
+/* What is PENDING is polled on the program's stack, unless a signal has to do with it. */
+static bool waits_on_its_stack(const struct pg_thread *thread)
+{
+	return thread->in_syscall && pg_boot->dispatch == PG_DISPATCH_STACK &&
+	       !pg_thread_attention(thread) && !thread->signals.dropped &&
+	       !pg_syscall_is_block_on(&thread->syscall);
+}
+
 /* The thread's future: user code, from trap to trap. */
 static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 {
@@ -63,14 +51,18 @@ static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 	for (;;) {
 		enum pg_trap trap;
 
-		if (thread->in_syscall && pg_boot->dispatch == PG_DISPATCH_STACK) {
+		if (waits_on_its_stack(thread)) {
 			trap = pg_arch_continue(thread);
 		} else {
-			if (thread->in_syscall &&
-			    pg_future_poll(&thread->syscall.async.future, waker) == PG_PENDING)
-				return PG_PENDING;
-			if (thread->in_syscall)
+			if (thread->in_syscall) {
+				if (pg_signal_poll_call(thread, waker) == PG_PENDING)
+					return PG_PENDING;
 				pg_syscall_end(thread);
+			}
+			if (pg_thread_attention(thread))
+				pg_signal_deliver(thread);
+			if (thread->exited)
+				return ended(thread);
 			if (!may_run_here(thread))
 				return yield(waker);
 			trap = pg_arch_execute(thread);
@@ -82,17 +74,17 @@ static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 				break;
 			/* fallthrough */
 		case PG_TRAP_PENDING:
-			if (thread->exited) {
-				pg_arch_forget(thread);
-				return PG_READY;
+			if (thread->in_syscall) {
+				pg_trace(waker->executor, PG_TRACE_SYSCALL, waker,
+					 thread->syscall.number);
+				return PG_PENDING;
 			}
-			if (!thread->in_syscall)
+			if (!thread->exited && pg_arch_shared()->preempt)
 				return yield(waker);
-			pg_trace(waker->executor, PG_TRACE_SYSCALL, waker,
-				 (uint32_t)thread->syscall.number);
-			return PG_PENDING;
+			break;
 		case PG_TRAP_EXCEPTION:
-			pg_process_kill(signal_of(thread->vector), thread);
+			pg_signal_exception(thread);
+			break;
 		case PG_TRAP_INTERRUPT:
 			pg_trace(waker->executor, PG_TRACE_PREEMPT, waker, 0);
 			return yield(waker);
@@ -104,7 +96,8 @@ static void drop(struct pg_future *future)
 {
 	struct pg_thread *thread = pg_container_of(future, struct pg_thread, future);
 
-	if (thread->in_syscall)
+	/* A signal may have dropped it already. */
+	if (thread->in_syscall && !thread->signals.dropped)
 		pg_future_drop(&thread->syscall.async.future);
 	pg_arch_forget(thread);
 }
@@ -118,13 +111,15 @@ static void done(struct pg_task *task)
 	/* Cancelled in a system call? Its hypercalls are settled by now. */
 	if (thread->in_syscall)
 		pg_syscall_cleanup(&thread->syscall);
+	pg_signal_thread_exit(thread);
 	pg_free(thread->xsave);
 	pg_free(thread);
 	if (atomic_fetch_sub(&count, 1) == 1)
 		pg_process_exit(0);
 }
 
-struct pg_thread *pg_thread_new(const struct pg_regs *regs, uint64_t fs_base)
+struct pg_thread *pg_thread_new(const struct pg_regs *regs, uint64_t fs_base,
+				const struct pg_thread *parent)
 {
 	struct pg_thread *thread = pg_alloc_aligned(sizeof(*thread), 64);
 	void *xsave = pg_alloc_aligned(pg_boot->xsave_size, 64);
@@ -143,8 +138,13 @@ struct pg_thread *pg_thread_new(const struct pg_regs *regs, uint64_t fs_base)
 	thread->full = true;
 	thread->xsave = xsave;
 	thread->tid = atomic_fetch_add(&next_tid, 1);
-	atomic_init(&thread->affinity, pg_cpu_mask());
+	atomic_init(&thread->affinity,
+		    parent ? atomic_load_explicit(&parent->affinity, memory_order_relaxed)
+			   : pg_cpu_mask());
 	atomic_fetch_add(&count, 1);
+	/* Who sends it a signal before it has started leaves its task alone. */
+	atomic_init(&thread->task.state, PG_TASK_QUEUED);
+	pg_signal_thread_new(thread, parent);
 	return thread;
 }
 
@@ -171,6 +171,7 @@ void pg_thread_start(struct pg_thread *thread)
 {
 	uint64_t affinity = atomic_load_explicit(&thread->affinity, memory_order_relaxed);
 
+	pg_trace(pg_port_executor(), PG_TRACE_NAME, &thread->task, thread->tid);
 	pg_task_spawn_user(pg_thread_place(affinity), &thread->task, &thread->future, done);
 }
 

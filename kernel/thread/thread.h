@@ -35,6 +35,7 @@
 #include "core/async.h"
 #include "core/task.h"
 #include "core/waitq.h"
+#include "signal/signal.h"
 
 struct pg_cpu;
 struct pg_syscall_entry;
@@ -56,8 +57,9 @@ struct pg_syscall {
 	uint32_t number;
 	uint64_t arg[6];
 	int64_t result;
-	void (*cleanup)(struct pg_syscall *call);     /* see sys/syscall.h, or NULL       */
-	_Alignas(16) uint8_t frame[PG_SYSCALL_FRAME]; /* the handler's, zero at first */
+	void (*cleanup)(struct pg_syscall *call);      /* see sys/syscall.h, or NULL       */
+	int64_t (*interrupt)(struct pg_syscall *call); /* the same                         */
+	_Alignas(16) uint8_t frame[PG_SYSCALL_FRAME];  /* the handler's, zero at first */
 };
 
 struct pg_thread {
@@ -72,10 +74,16 @@ struct pg_thread {
 	bool full;       /* resume with all registers (else: as after a syscall) */
 	bool exited;     /* ends as soon as it leaves user code                */
 
+	/*
+	 * What is to be done before user code goes on: PG_ATTENTION_* (signal/signal.h). Relaxed:
+	 * a hint, what it tells of is looked at under a lock.
+	 */
+	_Atomic uint32_t attention;
+	struct pg_thread_signals signals;
+
 	uint32_t tid;
 	_Atomic uint64_t affinity; /* vCPUs it may run on, a bit each. Relaxed: a setting */
 	uint64_t clear_child_tid;  /* user address of a 32-bit word, or 0      */
-	uint64_t signal_mask;
 
 	/* The last exception. */
 	uint64_t vector, error, address;
@@ -88,10 +96,12 @@ _Static_assert(offsetof(struct pg_thread, regs) == 0, "entry.S");
 _Static_assert(offsetof(struct pg_thread, context) == 144, "entry.S");
 
 /*
- * A thread that starts with `regs` and `fs_base`; NULL: no memory. It has a thread id and
- * is counted, but doesn't run before pg_thread_start().
+ * A thread that starts with `regs` and `fs_base`, and the signal mask of `parent` (NULL: none);
+ * NULL: no memory. It has a thread id and is counted, and signals can be sent to it, but it
+ * doesn't run before pg_thread_start().
  */
-struct pg_thread *pg_thread_new(const struct pg_regs *regs, uint64_t fs_base);
+struct pg_thread *pg_thread_new(const struct pg_regs *regs, uint64_t fs_base,
+				const struct pg_thread *parent);
 
 /*
  * Run it: on a vCPU of its affinity that is parked, or else on the next one in turn. It frees
@@ -107,6 +117,13 @@ struct pg_thread *pg_thread_current(void);
 
 /* Threads that have not ended. */
 uint32_t pg_thread_count(void);
+
+/*
+ * Call visit() with the thread that has this id, while it can't end; false if there is none.
+ * visit() must be short, and not send signals: a lock is held. Any vCPU.
+ */
+bool pg_thread_visit(uint32_t tid, void (*visit)(struct pg_thread *thread, void *argument),
+		     void *argument);
 
 /* arch: run the thread until it traps. On its vCPU. */
 enum pg_trap pg_arch_execute(struct pg_thread *thread);
@@ -126,6 +143,9 @@ bool pg_syscall_enter(struct pg_thread *thread);
 
 /* The same on the program's stack: comes back when the call is over. */
 bool pg_syscall_enter_stack(struct pg_thread *thread);
+
+/* It polls a future of the application's, which wants the kernel's stack: for PG_DISPATCH_STACK. */
+bool pg_syscall_is_block_on(const struct pg_syscall *call);
 
 /* The pending system call is READY: hand over its result. */
 void pg_syscall_end(struct pg_thread *thread);

@@ -17,8 +17,8 @@
 #define LIST(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
 #define SPIN_NONE  (-1)
-#define SPIN_LARGE 5000000 /* ns: longer than any pause of a test that means to spin */
 #define TURN_NONE  (-1)
+#define SPIN_LARGE 5000000 /* ns: longer than any pause of a test that means to spin */
 
 /* What to run. Zero means: the default. */
 struct guest {
@@ -28,12 +28,13 @@ struct guest {
 	unsigned vcpus;
 	uint64_t memory;
 	long spin_ns; /* or SPIN_NONE                                       */
-	long turn_ns; /* or TURN_NONE                                       */
 	const char *backend, *dispatch;
-	int in;        /* standard input; 0: /dev/null                      */
-	int out;       /* standard output; 0: captured                      */
-	unsigned ms;   /* after this long it is stopped; default 30 s       */
-	bool expected; /* to be stopped: otherwise a stop fails the test    */
+	long turn_ns;   /* or TURN_NONE                                     */
+	unsigned trace; /* events to record, of each vCPU                   */
+	int in;         /* standard input; 0: /dev/null                      */
+	int out;        /* standard output; 0: captured                      */
+	unsigned ms;    /* after this long it is stopped; default 30 s       */
+	bool expected;  /* to be stopped: otherwise a stop fails the test    */
 };
 
 /* Bytes that were captured; a terminating zero follows them. */
@@ -42,9 +43,13 @@ struct capture {
 	size_t size;
 };
 
+#define TRACED 64
+
 struct outcome {
 	struct uhyve_result result; /* its report points to `report`         */
 	struct uhyve_stats stats;
+	struct uhyve_trace_event events[TRACED]; /* the first ones of the trace */
+	struct uhyve_trace_summary trace;
 	struct capture out, err;
 	char report[8192];
 };
@@ -85,6 +90,15 @@ const char *guest_path(const char *name);
 const char *scratch(void);
 /* The path of a file in it, which is written first unless `data` is NULL; not freed. */
 const char *scratch_file(const char *name, const void *data, size_t size);
+
+/* Whether this runs on the processor that scripts/nested has QEMU emulate: see docs/hosts.md. */
+bool emulated(void);
+
+/*
+ * End the test as skipped, and say why in a line that scripts/count-tests counts: Criterion by
+ * itself does neither.
+ */
+_Noreturn void skip_test(const char *why);
 
 /* Open descriptors of this process. */
 unsigned open_descriptors(void);

@@ -470,5 +470,9 @@ Test(good, statistics)
 
 	status_is(&json, 0);
 	cr_assert_eq(json.err.text[0], '{', "%s", json.err.text);
+	static const char *const keys[] = { "\"looks\"", "\"preemptions_sent\"", "\"balanced\"",
+					    "\"steals\"", "\"preemptions\"" };
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		cr_expect(strstr(json.err.text, keys[i]), "%s: %s", keys[i], json.err.text);
 	command_free(&json);
 }

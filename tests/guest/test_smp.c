@@ -54,6 +54,11 @@ Test(smp, as_many_vcpus_as_there_may_be)
 	run("many", UHYVE_VCPUS_MAX, SPIN_NONE);
 }
 
+Test(smp, affinity, .timeout = 60)
+{
+	repeat("affinity");
+}
+
 Test(smp, everywhere, .timeout = 60)
 {
 	repeat("everywhere");

@@ -88,6 +88,16 @@ int64_t pg_user_string(char *to, uint64_t from, size_t size)
 	return -ENAMETOOLONG;
 }
 
+/* ---- signals: unless the test brings them, a mask is looked at, and that is all ---- */
+
+__attribute__((weak)) int pg_signal_mask_during(struct pg_syscall *call, uint64_t address,
+						uint64_t size)
+{
+	uint64_t mask;
+
+	return size != sizeof(mask) ? -EINVAL : pg_user_read(&mask, address, sizeof(mask));
+}
+
 /* ---- calls ---- */
 
 static enum pg_poll call_poll(struct pg_future *future, struct pg_task *waker)

@@ -9,6 +9,7 @@
 
 #include "options.h"
 #include "report.h"
+#include "trace.h"
 
 /* Sent to the stopper's thread alone: the VM has ended by itself. */
 #define SIGNAL_DONE (SIGRTMIN + 6)
@@ -139,8 +140,30 @@ static void write_stats(const uhyve_vm *vm, const struct options *options, FILE 
 		complain("the statistics could not be written");
 }
 
+static void write_trace(const uhyve_vm *vm, FILE *stream)
+{
+	struct uhyve_trace_summary summary = { 0 };
+	struct uhyve_stats stats;
+
+	uhyve_vm_stats(vm, &stats);
+	struct trace_writer *writer = trace_begin(stream, stats.vcpus);
+	if (!writer) {
+		complain("not enough memory for the trace");
+		return;
+	}
+	/* What there is of it is written in any case. */
+	int code = uhyve_vm_trace(vm, trace_event, writer, &summary);
+	if (trace_end(writer, &summary) || code)
+		complain("the trace could not be written");
+}
+
+/* Files that are written when the guest has run; NULL: not wanted. */
+struct outputs {
+	FILE *stats, *trace;
+};
+
 static int run(uhyve_vm *vm, const struct options *options, struct stopper *stopper,
-	       FILE *stats_stream)
+	       const struct outputs *outputs)
 {
 	struct uhyve_error error = { 0 };
 	struct uhyve_result result;
@@ -166,8 +189,10 @@ static int run(uhyve_vm *vm, const struct options *options, struct stopper *stop
 			      atomic_load_explicit(&stopper->received, memory_order_relaxed));
 	if (options->verbose)
 		say_ended(vm, options->image, &result);
-	if (stats_stream)
-		write_stats(vm, options, stats_stream);
+	if (outputs->stats)
+		write_stats(vm, options, outputs->stats);
+	if (outputs->trace)
+		write_trace(vm, outputs->trace);
 	return status;
 }
 
@@ -187,7 +212,8 @@ static int host_info(void)
 }
 
 /* Make the VM and run it. The image decides between the exit statuses. */
-static int start(const struct options *options, struct stopper *stopper, FILE *stats_stream)
+static int start(const struct options *options, struct stopper *stopper,
+		 const struct outputs *outputs)
 {
 	struct uhyve_error error = { 0 };
 	uhyve_vm *vm = uhyve_vm_new(options->image, options->argv, options->config, &error);
@@ -199,17 +225,42 @@ static int start(const struct options *options, struct stopper *stopper, FILE *s
 		return error.code == -ENOENT || error.code == -ENOTDIR ? EXIT_NOT_FOUND
 								       : EXIT_REFUSED;
 	}
-	int status = run(vm, options, stopper, stats_stream);
+	int status = run(vm, options, stopper, outputs);
 	uhyve_vm_free(vm);
 	return status;
+}
+
+/* Now rather than after the guest has run. False: it was told what is wrong. */
+static bool open_output(const char *path, FILE **stream)
+{
+	*stream = fopen(path, "we");
+	if (!*stream)
+		fprintf(stderr, "uhyve-c: %s: cannot be written: %s\n", path, strerror(errno));
+	return *stream;
+}
+
+static bool open_outputs(const struct options *options, struct outputs *outputs)
+{
+	if (options->stats != STATS_NONE && !options->stats_file)
+		outputs->stats = stderr;
+	return (!options->stats_file || open_output(options->stats_file, &outputs->stats)) &&
+	       (!options->trace_file || open_output(options->trace_file, &outputs->trace));
+}
+
+static void close_outputs(const struct outputs *outputs)
+{
+	if (outputs->stats && outputs->stats != stderr)
+		(void)fclose(outputs->stats);
+	if (outputs->trace)
+		(void)fclose(outputs->trace);
 }
 
 int main(int argc, char **argv)
 {
 	struct options options = { .config = uhyve_config_new() };
 	struct stopper stopper = { .received = 0 };
-	FILE *stats_stream = NULL;
-	int status;
+	struct outputs outputs = { NULL, NULL };
+	int status = EXIT_LOADER;
 
 	if (!options.config) {
 		complain("not enough memory");
@@ -220,19 +271,11 @@ int main(int argc, char **argv)
 		uhyve_config_free(options.config);
 		return host_info();
 	}
-	if (options.stats != STATS_NONE)
-		stats_stream = options.stats_file ? fopen(options.stats_file, "we") : stderr;
-	if (options.stats_file && !stats_stream) {
-		/* Now rather than after the guest has run. */
-		fprintf(stderr, "uhyve-c: %s: cannot be written: %s\n", options.stats_file,
-			strerror(errno));
-		status = EXIT_LOADER;
-	} else {
+	if (open_outputs(&options, &outputs)) {
 		stopper_block(&stopper);
-		status = start(&options, &stopper, stats_stream);
-		if (options.stats_file)
-			(void)fclose(stats_stream);
+		status = start(&options, &stopper, &outputs);
 	}
+	close_outputs(&outputs);
 	uhyve_config_free(options.config);
 	return status;
 }

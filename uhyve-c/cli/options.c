@@ -8,13 +8,21 @@
 #include <string.h>
 
 #define SPIN_MAX 1000000 /* microseconds */
+#define TURN_MAX 1000000 /* microseconds */
+
+#define TRACE_FILE   "pagurus-trace.json"
+#define TRACE_EVENTS 65536
 
 enum {
 	KEY_MAP = 0x100,
 	KEY_STATS,
 	KEY_STATS_FILE,
 	KEY_SPIN,
+	KEY_TURN,
+	KEY_DISPATCH,
 	KEY_BACKEND,
+	KEY_TRACE,
+	KEY_TRACE_EVENTS,
 	KEY_HOST_INFO,
 };
 
@@ -32,10 +40,20 @@ static const struct argp_option table[] = {
 	{ "stats", KEY_STATS, "table|json", OPTION_ARG_OPTIONAL,
 	  "Afterwards, show times and counters on standard error", 2 },
 	{ "stats-file", KEY_STATS_FILE, "FILE", 0, "Write them to FILE instead", 2 },
+	{ "trace", KEY_TRACE, "sched[:FILE]", 0,
+	  "Record what the vCPUs run, and write it to FILE (default " TRACE_FILE
+	  ") for ui.perfetto.dev",
+	  2 },
+	{ "trace-events", KEY_TRACE_EVENTS, "N", 0,
+	  "Record the last N events of each vCPU (default 65536)", 2 },
 	{ "host-info", KEY_HOST_INFO, NULL, 0, "Tell what this host's KVM offers, and exit", 2 },
 	{ NULL, 0, NULL, 0, "Tuning:", 3 },
 	{ "spin", KEY_SPIN, "USEC", 0,
 	  "Look for work at most this long before sleeping (default 100; 0: sleep at once)", 3 },
+	{ "turn", KEY_TURN, "USEC", 0,
+	  "How long a thread keeps its vCPU while others wait (default 2000; 0: for ever)", 3 },
+	{ "dispatch", KEY_DISPATCH, "NAME", 0,
+	  "How the kernel gets from a system call to its future: union, return or stack", 3 },
 	{ "backend", KEY_BACKEND, "NAME", 0,
 	  "How slow operations are carried out: auto, io_uring or threads", 3 },
 	{ NULL, 0, NULL, 0, "This help:", -1 },
@@ -107,16 +125,51 @@ static void set_cpus(struct argp_state *state, struct options *options, const ch
 		argp_error(state, "%s", error.text);
 }
 
-static void set_spin(struct argp_state *state, struct options *options, const char *text)
+/* In nanoseconds; the process ends if it is not a number of microseconds up to `most`. */
+static uint64_t microseconds(struct argp_state *state, const char *text, unsigned most)
 {
-	uint64_t microseconds;
+	uint64_t value;
 	char *end;
 
-	if (!parse_number(text, &microseconds, &end) || *end != '\0' || microseconds > SPIN_MAX)
-		argp_error(state, "'%s' is not a number of microseconds from 0 to %d", text,
-			   SPIN_MAX);
+	if (!parse_number(text, &value, &end) || *end != '\0' || value > most)
+		argp_error(state, "'%s' is not a number of microseconds from 0 to %u", text, most);
+	return value * 1000;
+}
+
+/* "sched", or "sched:FILE". */
+static void set_trace(struct argp_state *state, struct options *options, const char *text)
+{
+	if (strcmp(text, "sched") == 0)
+		options->trace_file = TRACE_FILE;
+	else if (strncmp(text, "sched:", 6) == 0 && text[6])
+		options->trace_file = text + 6;
 	else
-		uhyve_config_set_spin(options->config, microseconds * 1000);
+		argp_error(state, "'%s' is not a trace: sched, or sched:FILE", text);
+}
+
+static void set_trace_events(struct argp_state *state, struct options *options, const char *text)
+{
+	struct uhyve_error error = { 0 };
+	uint64_t count;
+	char *end;
+
+	if (!parse_number(text, &count, &end) || *end != '\0' || !count || count > UINT32_MAX)
+		argp_error(state, "'%s' is not a number of events", text);
+	else if (uhyve_config_set_trace(options->config, (unsigned)count, &error))
+		argp_error(state, "%s", error.text);
+	options->trace_events = (unsigned)count;
+}
+
+/* All options are known: traces are recorded only if somebody wants to see them. */
+static void finish_trace(struct argp_state *state, const struct options *options)
+{
+	struct uhyve_error error = { 0 };
+	unsigned events = options->trace_events ? options->trace_events : TRACE_EVENTS;
+
+	if (options->trace_events && !options->trace_file)
+		argp_error(state, "--trace-events is for --trace");
+	else if (options->trace_file && uhyve_config_set_trace(options->config, events, &error))
+		argp_error(state, "%s", error.text);
 }
 
 /* NAME=VALUE, or NAME alone: the host's value, nothing when it has none. */
@@ -180,7 +233,20 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		options->stats_file = text;
 		break;
 	case KEY_SPIN:
-		set_spin(state, options, text);
+		uhyve_config_set_spin(options->config, microseconds(state, text, SPIN_MAX));
+		break;
+	case KEY_TURN:
+		uhyve_config_set_turn(options->config, microseconds(state, text, TURN_MAX));
+		break;
+	case KEY_DISPATCH:
+		if (uhyve_config_set_dispatch(options->config, text, &error))
+			argp_error(state, "%s", error.text);
+		break;
+	case KEY_TRACE:
+		set_trace(state, options, text);
+		break;
+	case KEY_TRACE_EVENTS:
+		set_trace_events(state, options, text);
 		break;
 	case KEY_BACKEND:
 		if (uhyve_config_set_backend(options->config, text, &error))
@@ -200,6 +266,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 			argp_error(state, "which image shall be run?");
 		if (options->stats_file && options->stats == STATS_NONE)
 			options->stats = STATS_TABLE;
+		finish_trace(state, options);
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;

@@ -22,6 +22,8 @@ struct options {
 	char **argv;          /* the guest's, NULL-terminated; argv[0] is the image */
 	enum stats_format stats;
 	const char *stats_file; /* NULL: standard error */
+	const char *trace_file; /* NULL: no trace */
+	unsigned trace_events;  /* of each vCPU */
 	bool verbose, quiet;    /* not both */
 	bool host_info;
 };

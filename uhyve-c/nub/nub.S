@@ -22,10 +22,22 @@
 uhyve_nub_start:
 
 /* ---- interrupts (IST2) ---- */
+/*
+ * A processor takes no interrupt between nub_breakpoint's sti and its hlt. An emulated one
+ * may (docs/hosts.md), and would halt with the wake-up behind it. So a wake-up that finds
+ * the vCPU there goes on behind the hlt. The nub is aligned to PG_VCPU_STRIDE: 16 bits of
+ * rip tell. CPL3 has addresses of its own that end in them.
+ */
 nub_wake:
 	movl $1, VCPU(PG_VCPU_PENDING)
-	movl $0, NUB(APIC_EOI)
+	cmpw $(nub_halt - uhyve_nub_start), (%rsp)
+	je 2f
+1:	movl $0, NUB(APIC_EOI)
 	iretq
+2:	testb $3, 8(%rsp)	/* cs */
+	jnz 1b
+	incw (%rsp)		/* hlt is one byte long */
+	jmp 1b
 
 /*
  * Was user code interrupted? Then hand over to the kernel's `preempted`, with rip, rflags and
@@ -73,6 +85,7 @@ nub_breakpoint:
 	cmpl $0, VCPU(PG_VCPU_PENDING)
 	jne 1f
 	sti			/* takes effect after the next instruction */
+nub_halt:
 	hlt
 1:	iretq
 2:	pushq $0

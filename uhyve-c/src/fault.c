@@ -86,7 +86,9 @@ static void reason(struct text *text, const struct pg_fault *fault, const struct
 	const char *name = sigabbrev_np((int)fault->signal);
 
 	add(text, "SIG%s", name ? name : "?");
-	if (fault->vector == UINT32_MAX)
+	if (fault->vector == UINT32_MAX && !fault->thread)
+		add(text, ": a system call");
+	else if (fault->vector == UINT32_MAX)
 		add(text, ": raised by the program itself");
 	else if (fault->vector == 14)
 		add(text, ": cannot %s 0x%llx: %s (%s)",
@@ -97,7 +99,10 @@ static void reason(struct text *text, const struct pg_fault *fault, const struct
 		    fault->error & PF_PRESENT ? "not permitted" : "nothing there");
 	else
 		add(text, ": %s", vector_name(fault->vector));
-	add(text, ", thread %llu\n", (unsigned long long)fault->thread);
+	if (fault->thread)
+		add(text, ", thread %llu\n", (unsigned long long)fault->thread);
+	else
+		add(text, ", in a task\n");
 }
 
 static void registers(struct text *text, const struct pg_fault *fault)

@@ -230,8 +230,8 @@ int uhyve_kvm_open(struct uhyve_kvm *kvm, struct uhyve_error *error)
 		goto fail;
 
 	int run_size = ioctl(kvm->fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-	if (run_size <= 0) {
-		result = uhyve_fail(error, -errno,
+	if (run_size < (int)sizeof(struct kvm_run)) {
+		result = uhyve_fail(error, run_size < 0 ? -errno : -ENOTSUP,
 				    "KVM does not say how large a vCPU's run area is");
 		goto fail;
 	}

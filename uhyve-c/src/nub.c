@@ -99,6 +99,8 @@ static void fill_tables(uint8_t *page, uint64_t block, struct uhyve_nub *nub)
 }
 
 _Static_assert(IDT_OFFSET + PG_VECTORS * sizeof(struct gate) <= PG_PAGE_SIZE, "one page");
+/* nub_wake recognises its hlt by the low 16 bits of rip. */
+_Static_assert(PG_VCPU_STRIDE % 0x10000 == 0 && (PG_VA_NUB + PG_NUB_CODE) % 0x10000 == 0, "nub.S");
 
 /* Map one fresh page; its host address, or NULL. */
 static uint8_t *fresh_page(struct uhyve_mmu *mmu, uint64_t va, uint32_t prot)

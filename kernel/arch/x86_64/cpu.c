@@ -3,9 +3,12 @@
 #include "abi/boot.h"
 #include "abi/layout.h"
 #include "abi/trace.h"
+#include "arch/x86_64/sigframe.h"
+#include "arch/x86_64/xstate.h"
 #include "core/port.h"
 #include "lib/panic.h"
 #include "sys/process.h"
+#include "fault.h"
 
 void pg_arch_upcall(void);
 void pg_arch_preempted(void);
@@ -22,7 +25,7 @@ enum pg_trap pg_arch_run_context(struct pg_thread *thread);
 
 /* Called by entry.S. */
 void pg_arch_exception(struct pg_thread *thread);
-_Noreturn void pg_arch_kernel_exception(uint64_t frame_pointer);
+_Noreturn void pg_arch_kernel_exception(const struct pg_regs *regs);
 
 unsigned pg_cpu_count;
 static struct pg_cpu cpus[PG_MAX_VCPUS];
@@ -82,6 +85,7 @@ void pg_arch_init(const struct pg_boot *boot)
 		struct pg_vcpu *shared = (struct pg_vcpu *)(block + PG_VCPU_CTL);
 
 		cpus[i].index = i;
+		cpus[i].app_fs_base = PG_NO_APP;
 		cpus[i].shared = shared;
 		pg_executor_init(&cpus[i].executor, &shared->ring,
 				 (struct pg_sqe *)(block + PG_VCPU_SQ),
@@ -109,6 +113,8 @@ static void device_write(uint64_t offset, uint32_t value)
 
 _Noreturn void pg_arch_control(uint32_t code)
 {
+	/* What the loader is to read is in memory by now: callers in this file are no exception. */
+	__asm__ volatile("" : : : "memory");
 	for (;;)
 		device_write(PG_DEV_CONTROL, code);
 }
@@ -182,58 +188,57 @@ void pg_port_park(struct pg_executor *executor)
 
 /* ---- running threads ---- */
 
-static void save_vectors(struct pg_thread *thread)
-{
-	uint32_t low = (uint32_t)pg_boot->xcr0, high = (uint32_t)(pg_boot->xcr0 >> 32);
-
-	if (pg_boot->xsave_flags & PG_XSAVE_XSAVEC)
-		__asm__ volatile("xsavec64 (%0)"
-				 :
-				 : "r"(thread->xsave), "a"(low), "d"(high)
-				 : "memory");
-	else
-		__asm__ volatile("xsave64 (%0)"
-				 :
-				 : "r"(thread->xsave), "a"(low), "d"(high)
-				 : "memory");
-	thread->has_xsave = true;
-}
-
-/* An area whose header names no state: loading it gives the initial state of all. */
-static const struct {
-	uint32_t control, status, reserved[4], mxcsr, mxcsr_mask;
-	uint8_t rest[544];
-} __attribute__((aligned(64))) initial_state = { .control = 0x37f, .mxcsr = 0x1f80 };
-
-static void load_vectors(const struct pg_thread *thread)
-{
-	const void *area = thread->has_xsave ? thread->xsave : &initial_state;
-	uint32_t low = (uint32_t)pg_boot->xcr0, high = (uint32_t)(pg_boot->xcr0 >> 32);
-
-	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(low), "d"(high) : "memory");
-}
-
 void pg_arch_unload(struct pg_cpu *cpu)
 {
 	struct pg_thread *thread = cpu->loaded;
 
 	if (!thread)
 		return;
-	save_vectors(thread);
+	pg_xstate_save(cpu, thread);
 	thread->fs_base = pg_arch_fs_base();
 	cpu->loaded = NULL;
 	pg_task_unpin(&thread->task);
+}
+
+void pg_arch_reset_vectors(void)
+{
+	pg_xstate_reset(pg_cpu_self());
 }
 
 /* Vector registers and FS base change hands only when another thread is to run. */
 static void load(struct pg_cpu *cpu, struct pg_thread *thread)
 {
 	pg_arch_unload(cpu);
-	load_vectors(thread);
+	pg_xstate_load(cpu, thread);
 	pg_arch_set_fs_base(thread->fs_base);
 	cpu->loaded = thread;
+	cpu->app_fs_base = PG_NO_APP;
 	pg_task_pin(&thread->task);
 	cpu->shared->counters.switches++;
+}
+
+bool pg_arch_has_registers(const struct pg_thread *thread)
+{
+	return pg_cpu_self()->loaded == thread;
+}
+
+void pg_arch_load(struct pg_thread *thread)
+{
+	struct pg_cpu *cpu = pg_cpu_self();
+
+	if (cpu->loaded != thread)
+		load(cpu, thread);
+}
+
+/* Code of a task finds the registers as a function does: no contents, but a known mode. */
+void pg_arch_app_load(struct pg_cpu *cpu, uint64_t fs_base)
+{
+	if (cpu->app_fs_base == PG_NO_APP) {
+		pg_arch_unload(cpu);
+		pg_xstate_reset(cpu);
+	}
+	pg_arch_set_fs_base(fs_base);
+	cpu->app_fs_base = fs_base;
 }
 
 enum pg_trap pg_arch_execute(struct pg_thread *thread)
@@ -281,6 +286,7 @@ void pg_arch_forget(struct pg_thread *thread)
 	if (cpu->loaded != thread)
 		return;
 	cpu->loaded = NULL;
+	cpu->only_legacy = false;
 	pg_task_unpin(&thread->task);
 }
 
@@ -296,7 +302,7 @@ struct pg_executor *pg_port_yield(struct pg_executor *here, struct pg_task *task
 		pg_arch_unload(cpu);
 	pg_task_fix(task, affinity != pg_cpu_mask());
 	/* Its call may have registered something here: then it can go only afterwards. */
-	if (stays || atomic_load_explicit(&task->pins, memory_order_relaxed))
+	if (stays || pg_task_pins(task))
 		return here;
 	return pg_thread_place(affinity);
 }
@@ -307,6 +313,15 @@ struct pg_thread *pg_thread_current(void)
 }
 
 /* ---- exceptions ---- */
+
+/*
+ * Where a fault on the kernel's stack is dealt with, for good: that stack may be full, and
+ * what lies on it is wanted for the backtrace. Used by entry.S.
+ */
+char pg_arch_fault_stacks[PG_MAX_VCPUS][PG_FAULT_STACK] __attribute__((aligned(16)));
+
+_Static_assert(offsetof(struct pg_vcpu, index) == PG_VCPU_INDEX, "entry.S");
+_Static_assert(sizeof(struct pg_regs) == PG_REGS_SIZE, "entry.S");
 
 static const struct pg_frame *frame_of(struct pg_vcpu *shared)
 {
@@ -327,12 +342,31 @@ void pg_arch_exception(struct pg_thread *thread)
 	shared->counters.exceptions++;
 }
 
-_Noreturn void pg_arch_kernel_exception(uint64_t frame_pointer)
+/*
+ * On the kernel's stack. While a task's code runs there, also where it has called into the
+ * kernel, it is the program's fault: a bad pointer, a stack that was too small.
+ */
+_Noreturn void pg_arch_kernel_exception(const struct pg_regs *regs)
 {
-	const struct pg_frame *frame = frame_of(pg_arch_shared());
+	struct pg_vcpu *shared = pg_arch_shared();
+	const struct pg_frame *frame = frame_of(shared);
 
+	if (pg_cpu_self()->in_app) {
+		shared->fault = (struct pg_fault){
+			.signal = (uint32_t)pg_arch_signal_of(frame->vector),
+			.vector = (uint32_t)frame->vector,
+			.error = frame->error,
+			.address = frame->cr2,
+			.thread = 0, /* none: a task */
+			.fs_base = pg_arch_fs_base(),
+			.regs = *regs,
+		};
+		shared->counters.exceptions++;
+		shared->tsc_exit = pg_arch_tsc();
+		pg_arch_control(PG_CTL_FAULT);
+	}
 	pg_panic("exception %lu in the kernel at 0x%lx (address 0x%lx, error 0x%lx, called from "
 		 "0x%lx)",
 		 frame->vector, frame->rip, frame->cr2, frame->error,
-		 frame_pointer ? ((uint64_t *)frame_pointer)[1] : 0);
+		 regs->rbp ? ((uint64_t *)regs->rbp)[1] : 0);
 }

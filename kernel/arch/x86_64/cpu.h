@@ -4,6 +4,7 @@
 #ifndef PG_ARCH_CPU_H
 #define PG_ARCH_CPU_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "abi/boot.h"
@@ -16,7 +17,12 @@ struct pg_cpu {
 	struct pg_executor executor;
 	struct pg_vcpu *shared;
 	struct pg_thread *loaded; /* whose vector registers and FS base these are, or NULL */
+	uint64_t app_fs_base;     /* see pg_arch_app_begin(); or PG_NO_APP */
+	bool in_app;              /* a task's code runs: what faults is the program's fault */
 	unsigned index;
+	/* While `loaded` is NULL, for xstate.c: what the last one has left in the processor. */
+	bool only_legacy; /* all but x87 and SSE is in its initial state       */
+	uint64_t x87;     /* if so: x87's control, status and tags             */
 };
 
 extern unsigned pg_cpu_count;
@@ -54,6 +60,20 @@ void pg_arch_forget(struct pg_thread *thread);
  * registers may be used for something else.
  */
 void pg_arch_unload(struct pg_cpu *cpu);
+/* Whether the thread's vector registers are in this processor: one pin of its task. */
+bool pg_arch_has_registers(const struct pg_thread *thread);
+
+/* Get the registers of `thread`, whose turn it is, into the processor: vectors and FS base. */
+void pg_arch_load(struct pg_thread *thread);
+
+/* Give the processor's vector registers, whoever's they are, their initial state. */
+void pg_arch_reset_vectors(void);
+
+/* The registers are not in the state for tasks. */
+#define PG_NO_APP UINT64_MAX
+
+/* For pg_arch_app_begin(). */
+void pg_arch_app_load(struct pg_cpu *cpu, uint64_t fs_base);
 
 static inline uint64_t pg_arch_tsc(void)
 {
@@ -74,6 +94,26 @@ static inline uint64_t pg_arch_fs_base(void)
 static inline void pg_arch_set_fs_base(uint64_t base)
 {
 	__asm__ volatile("wrfsbase %0" : : "r"(base) : "memory");
+}
+
+/*
+ * Around calls of the application's code on the kernel's stack (poll, drop, done of its tasks):
+ * compiled code may use vector registers and thread-local variables there. They stay set
+ * up until a thread runs again, so from one task to the next this is a comparison.
+ */
+static inline struct pg_cpu *pg_arch_app_begin(uint64_t fs_base)
+{
+	struct pg_cpu *cpu = pg_cpu_self();
+
+	if (cpu->app_fs_base != fs_base)
+		pg_arch_app_load(cpu, fs_base);
+	cpu->in_app = true;
+	return cpu;
+}
+
+static inline void pg_arch_app_end(struct pg_cpu *cpu)
+{
+	cpu->in_app = false;
 }
 
 #endif

@@ -8,6 +8,7 @@
  */
 #include "abi/layout.h"
 #include "abi/vcpu.h"
+#include "fault.h"
 
 /* struct pg_regs, at offset 0 of struct pg_thread. */
 #define RAX 0
@@ -306,10 +307,27 @@ FUNCTION pg_arch_upcall
 	call pg_arch_exception		/* copies vector, error and address */
 	LEAVE_USER TRAP_EXCEPTION
 
+/* A bug, or a fault in the program's task. The stack is not touched: it may be full. */
 upcall_in_kernel:
-	andq $-16, %rsp
+	movq %rsp, %gs:PG_VCPU_USER_RSP
+	movl %gs:PG_VCPU_INDEX, %eax
+	incl %eax
+	shll $PG_FAULT_SHIFT, %eax
+	leaq pg_arch_fault_stacks(%rip), %rsp
+	leaq -PG_REGS_SIZE(%rsp,%rax), %rsp
+	SAVE_ALL_BUT_RAX %rsp
+	movq %rcx, RCX(%rsp)
+	movq %r11, R11(%rsp)
+	movq %gs:FRAME_RAX, %rax
+	movq %rax, RAX(%rsp)
+	movq %gs:PG_VCPU_USER_RSP, %rax
+	movq %rax, RSP(%rsp)
+	movq %gs:FRAME_RIP, %rax
+	movq %rax, RIP(%rsp)
+	movq %gs:FRAME_RFLAGS, %rax
+	movq %rax, RFLAGS(%rsp)
 	cld
-	movq %rbp, %rdi
+	movq %rsp, %rdi
 	call pg_arch_kernel_exception
 	ud2
 

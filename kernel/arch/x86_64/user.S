@@ -64,6 +64,31 @@ FUNCTION pg_user_xchg
 	xorl %eax, %eax
 	ret
 
+/*
+ * Vector registers. Not only a fault at the address ends these, also what the processor
+ * refuses to load, or an address that is not aligned.
+ *
+ * int pg_user_xsave(void *to, uint32_t low, uint32_t high)
+ */
+FUNCTION pg_user_xsave
+	movl %esi, %eax
+	xsave64 (%rdi)
+	xorl %eax, %eax
+	ret
+
+/* int pg_user_xrstor(const void *from, uint32_t low, uint32_t high) */
+FUNCTION pg_user_xrstor
+	movl %esi, %eax
+	xrstor64 (%rdi)
+	xorl %eax, %eax
+	ret
+
+/* int pg_user_fxrstor(const void *from) */
+FUNCTION pg_user_fxrstor
+	fxrstor64 (%rdi)
+	xorl %eax, %eax
+	ret
+
 pg_user_code_end:
 
 FUNCTION pg_user_fault

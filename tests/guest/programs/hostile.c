@@ -839,6 +839,8 @@ static void end_with_all_in_flight(void)
 	while (pg_sq_full(&self->ring))
 		__builtin_ia32_pause();
 	push(PG_OP_POLL, 0, 1, 0, 0, 0);
+	while (pg_sq_full(&self->ring))
+		__builtin_ia32_pause();
 	push(PG_OP_DEADLINE, 0, UINT64_MAX - 1, 0, 0, 0);
 	while (atomic_load(&self->ring.sq_head) != atomic_load(&self->ring.sq_tail))
 		__builtin_ia32_pause();

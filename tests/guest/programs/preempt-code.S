@@ -20,8 +20,12 @@ to_nowhere:
 	cld
 	call on_nowhere
 
-/* Tell on_registers() what the registers are, in the order of struct pg_regs, and the flags. */
+/*
+ * Tell on_registers() what the registers are, in the order of struct pg_regs, and the flags.
+ * Nowhere is the kernel's text here: so first of all, no further interruptions.
+ */
 to_registers:
+	movq $0, %gs:PG_VCPU_PREEMPTED
 	mov %rax, seen(%rip)
 	mov %rbx, seen + 8(%rip)
 	mov %rcx, seen + 16(%rip)

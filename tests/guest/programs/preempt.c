@@ -5,6 +5,7 @@
  * where it must not be; 100 + the vector of an exception.
  */
 #include "../../freestanding.h"
+#include "abi/trace.h"
 
 #define MS 1000000ull
 
@@ -373,6 +374,65 @@ _Noreturn static void go_on(void)
 		__builtin_ia32_pause();
 }
 
+/* ---- what the loader was told, and traces ---- */
+
+/* As test_traces.c asks for it. */
+static void settings(void)
+{
+	expect(boot_block->turn_ns == 5 * MS, 1);
+	expect(boot_block->dispatch == PG_DISPATCH_STACK, 2);
+	expect(boot_block->trace_events == 128, 3);
+}
+
+static void defaults(void)
+{
+	expect(boot_block->turn_ns == 2 * MS, 1);
+	expect(boot_block->dispatch == PG_DISPATCH_UNION, 2);
+	expect(boot_block->trace_events == 0, 3);
+	/* And nothing is there: the upcall ends it. */
+	*(volatile uint64_t *)PG_VA_TRACE = 1;
+}
+
+static void trace(uint32_t kind, uint64_t tsc, uint64_t task, uint32_t arg)
+{
+	struct pg_trace_event *slots = (struct pg_trace_event *)PG_VA_TRACE;
+	struct pg_trace_event *slot = &slots[vcpu->trace_head & (boot_block->trace_events - 1)];
+
+	slot->tsc = tsc;
+	slot->task = task;
+	slot->kind = kind;
+	slot->arg = arg;
+	slot->more = 0;
+	vcpu->trace_head++;
+}
+
+static void traces(void)
+{
+	uint64_t start_tsc = __builtin_ia32_rdtsc();
+
+	trace(PG_TRACE_NAME, start_tsc, 0x1000, 1);
+	trace(PG_TRACE_RUN, __builtin_ia32_rdtsc(), 0x1000, 0);
+	wait_ns(1 * MS);
+	trace(99, 0, 0, 0); /* no event */
+	trace(PG_TRACE_SYSCALL, __builtin_ia32_rdtsc(), 0x1000, 231);
+	trace(PG_TRACE_PENDING, __builtin_ia32_rdtsc(), 0x1000, 0);
+	trace(PG_TRACE_SPIN, 5, 0, 0); /* time does not go back */
+}
+
+static void hostile_traces(void)
+{
+	uint64_t *words = (uint64_t *)PG_VA_TRACE, seed = 88172645463325252ull;
+
+	for (unsigned i = 0; i < boot_block->trace_events * sizeof(struct pg_trace_event) / 8;
+	     i++) {
+		seed ^= seed << 13;
+		seed ^= seed >> 7;
+		seed ^= seed << 17;
+		words[i] = i % 4 == 2 ? seed & 0xf : seed;
+	}
+	vcpu->trace_head = UINT64_MAX;
+}
+
 /* ---- which one ---- */
 
 static const struct {
@@ -401,6 +461,10 @@ static const struct {
 	CASE(strange_text),
 	CASE(needs),
 	CASE(start),
+	CASE(settings),
+	CASE(defaults),
+	CASE(traces),
+	CASE(hostile_traces),
 	CASE(never_start),
 	CASE(start_and_go_on),
 	CASE(go_on),

@@ -2,6 +2,7 @@
  * Threads on all vCPUs. usage: smp TEST; prints "ok" when the results are what they must be,
  * and the counters that the host looks at.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -84,6 +85,72 @@ static void everywhere(void)
 		if (!seen[i])
 			fail("no thread ran on vCPU", i);
 	printf("vcpus %ld\n", count);
+}
+
+/* ---- affinity ---- */
+
+static void use_only(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		fail("sched_setaffinity", cpu);
+	if (sched_getcpu() != cpu)
+		fail("not moved at once", cpu);
+}
+
+/* From vCPU to vCPU; on each one it yields and sleeps, and stays. */
+static void *wander(void *argument)
+{
+	const struct timespec pause = { .tv_nsec = 10000 };
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
+
+	for (int i = 0; i < 100; i++) {
+		int cpu = (int)((i + (long)argument) % count);
+
+		use_only(cpu);
+		sched_yield();
+		if (i % 10 == 0)
+			nanosleep(&pause, NULL);
+		if (sched_getcpu() != cpu)
+			fail("did not stay", cpu);
+	}
+	return argument;
+}
+
+static void *inherits(void *argument)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) || CPU_COUNT(&set) != 1 || !CPU_ISSET(0, &set))
+		fail("not inherited", CPU_COUNT(&set));
+	if (sched_getcpu() != 0)
+		fail("elsewhere", sched_getcpu());
+	return argument;
+}
+
+static void affinity(void)
+{
+	pthread_t threads[6];
+	cpu_set_t set;
+
+	for (long i = 0; i < 6; i++)
+		threads[i] = start(wander, (void *)i);
+	for (int i = 0; i < 6; i++)
+		join(threads[i]);
+	use_only(0);
+	join(start(inherits, NULL));
+	CPU_ZERO(&set);
+	if (!sched_setaffinity(0, sizeof(set), &set) || errno != EINVAL)
+		fail("an empty set", errno);
+	CPU_SET(60, &set);
+	if (!sched_setaffinity(0, sizeof(set), &set) || errno != EINVAL)
+		fail("a set of none that is there", errno);
+	CPU_SET(0, &set);
+	if (!sched_setaffinity(12345, sizeof(set), &set) || errno != ESRCH)
+		fail("nobody", errno);
 }
 
 /* ---- wakes: `turn` goes to and fro between two threads ---- */
@@ -347,11 +414,17 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } tests[] = {
-	{ "everywhere", everywhere },   { "ping-pong", ping_pong },
-	{ "idle-target", idle_target }, { "many", many },
-	{ "again", again_and_again },   { "detached", detached_threads },
-	{ "barrier", barriers },        { "lock", lock },
-	{ "registers", registers },     { "timed-wait", timed_wait },
+	{ "everywhere", everywhere },
+	{ "affinity", affinity },
+	{ "ping-pong", ping_pong },
+	{ "idle-target", idle_target },
+	{ "many", many },
+	{ "again", again_and_again },
+	{ "detached", detached_threads },
+	{ "barrier", barriers },
+	{ "lock", lock },
+	{ "registers", registers },
+	{ "timed-wait", timed_wait },
 	{ "leave", leave_others },
 };
 
