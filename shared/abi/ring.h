@@ -155,6 +155,18 @@ static inline void pg_ring_next_turn(struct pg_ring *ring)
 	atomic_store_explicit(&ring->turn, turn + 1, memory_order_relaxed);
 }
 
+/*
+ * The same before it runs user code. The vCPU looks for what others have queued afterwards, and
+ * contends for it: sequentially consistent, so either it sees the task, or the loader, which
+ * learns of the task by `contended`, sees the new turn.
+ */
+static inline void pg_ring_begin_turn(struct pg_ring *ring)
+{
+	uint32_t turn = atomic_load_explicit(&ring->turn, memory_order_relaxed);
+
+	atomic_exchange(&ring->turn, turn + 1);
+}
+
 /* True when a completion is waiting. */
 static inline bool pg_cq_ready(struct pg_ring *ring)
 {
