@@ -48,9 +48,8 @@ static enum pg_poll ended(struct pg_thread *thread)
 /* What is PENDING is polled on the program's stack, unless a signal has to do with it. */
 static bool waits_on_its_stack(const struct pg_thread *thread)
 {
-	return thread->in_syscall && pg_boot->dispatch == PG_DISPATCH_STACK &&
-	       !pg_thread_attention(thread) && !thread->signals.dropped &&
-	       !pg_syscall_is_block_on(&thread->syscall);
+	return thread->in_syscall && thread->context && !pg_thread_attention(thread) &&
+	       !thread->signals.dropped;
 }
 
 /* The thread's future: user code, from trap to trap. */
@@ -68,6 +67,7 @@ static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 				if (pg_signal_poll_call(thread, waker) == PG_PENDING)
 					return PG_PENDING;
 				pg_syscall_end(thread);
+				thread->context = 0; /* nobody goes back there */
 			}
 			if (pg_thread_attention(thread))
 				pg_signal_deliver(thread);

@@ -424,11 +424,11 @@ static void look_at_contended(struct gate *gate)
 	(void)gate;
 }
 
-static void spawn_user(struct pg_task *task, struct gate *gate, struct pg_sleep *sleep)
+static void spawn_user(struct pg_task *task, struct gate *gate)
 {
 	gate_init(gate);
 	gate->hook = look_at_contended;
-	pg_task_spawn_user(group[0], task, sleep ? &sleep->future : &gate->future, NULL);
+	pg_task_spawn_user(group[0], task, &gate->future, NULL);
 }
 
 static void start_of_turns(void)
@@ -444,7 +444,7 @@ Test(balance, user_code_alone_is_not_contended)
 	struct gate gate;
 
 	start_of_turns();
-	spawn_user(&task, &gate, NULL);
+	spawn_user(&task, &gate);
 	cr_assert(step(0));
 	cr_assert_not(seen_contended);
 	cr_assert_not(pg_ring_take_contended(&vcpus[0].ring));
@@ -457,7 +457,7 @@ Test(balance, what_waits_in_the_queue_is_told)
 
 	start_of_turns();
 	for (int i = 0; i < 2; i++)
-		spawn_user(&tasks[i], &gates[i], NULL);
+		spawn_user(&tasks[i], &gates[i]);
 	cr_assert(step(0));
 	cr_assert(seen_contended);
 }
@@ -502,6 +502,35 @@ Test(balance, what_the_clock_has_woken_is_told)
 		cr_assert(nappers[i].slept);
 	cr_assert_neq(nappers[0].told, nappers[1].told,
 		      "told for whichever came first, and for it alone");
+}
+
+static struct pg_task late_task;
+static struct gate late_gate;
+static unsigned late_turn;
+
+/* The loader looks right after something was queued: it knows of it, and of this turn. */
+static void post_and_look(struct gate *gate)
+{
+	(void)gate;
+	spawn_from_outside(0, &late_task, &late_gate);
+	cr_assert(pg_ring_take_contended(&vcpus[0].ring));
+	late_turn = pg_ring_turn(&vcpus[0].ring);
+}
+
+/* The next turn is another one: the loader is told again. */
+Test(balance, what_waits_in_the_inbox_is_told_for_each_turn)
+{
+	struct pg_task tasks[2];
+	struct gate gates[2];
+
+	start_of_turns();
+	for (int i = 0; i < 2; i++)
+		spawn_user(&tasks[i], &gates[i]);
+	gates[0].hook = post_and_look;
+	cr_assert(step(0));
+	cr_assert_eq(atomic_load(&group[0]->inbox), &late_task);
+	cr_assert_neq(pg_ring_turn(&vcpus[0].ring), late_turn);
+	cr_assert(seen_contended, "while the second one ran");
 }
 
 /* ---- everything at once ---- */
