@@ -18,7 +18,7 @@
 #include "scenarios/scenarios.h"
 
 /* Executions of a scenario, at most, if the table gives no other limit. */
-#define LIMIT      12000
+#define LIMIT      8000
 #define LIMIT_LONG 3000000
 #define SEED       20260101
 
