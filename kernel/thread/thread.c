@@ -89,8 +89,10 @@ static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 					 thread->syscall.number);
 				return PG_PENDING;
 			}
-			if (!thread->exited && pg_arch_shared()->preempt)
+			if (!thread->exited && pg_arch_shared()->preempt) {
+				pg_arch_shared()->counters.preemptions++;
 				return yield(waker);
+			}
 			break;
 		case PG_TRAP_EXCEPTION:
 			pg_signal_exception(thread);

@@ -55,7 +55,7 @@ static const struct {
 	{ &ring_deadline, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_ring_set_deadline", NULL } },
 	{ &look_post, INTERLEAVE_TSO, { INTERLEAVE_STORED, "pg_ring_begin_turn", NULL } },
 	/* Last looks left out. */
-	{ &look_post, INTERLEAVE_SC, { INTERLEAVE_BLIND, "poll_task", "&executor->inbox" } },
+	{ &look_post, INTERLEAVE_SC, { INTERLEAVE_BLIND, "begin_turn", "&executor->inbox" } },
 	{ &park_post, INTERLEAVE_SC, { INTERLEAVE_BLIND, "has_work_at_last", "&executor->inbox" } },
 	{ &park_post_stop,
 	  INTERLEAVE_SC,
