@@ -339,28 +339,41 @@ static bool steal_from(struct pg_executor *executor, unsigned index)
 	return count;
 }
 
+/* Whether what is seen at `peer` has been there for long enough. Remembers it if not. */
+static bool has_waited(struct pg_executor *executor, unsigned peer, const struct pg_suspect *seen)
+{
+	struct pg_suspect *suspect = &executor->suspect;
+	uint64_t now = pg_port_now();
+
+	if (!suspect->since || suspect->peer != peer || suspect->head != seen->head ||
+	    suspect->inbox != seen->inbox) {
+		*suspect = (struct pg_suspect){ peer, seen->head, seen->inbox, now };
+		return false;
+	}
+	return now - suspect->since >= PG_PATIENCE_NS;
+}
+
 bool pg_executor_balance(struct pg_executor *executor, bool patient)
 {
 	struct pg_suspect *suspect = &executor->suspect, seen;
 	unsigned peer = suspect->peer;
 
-	for (unsigned i = 1; i < executor->peer_count; i++) {
-		if (peer != executor->index && look_at_peer(executor->peers[peer], &seen)) {
-			uint64_t now = patient ? pg_port_now() : 0;
+	/* All of them, wherever it begins: this one is among them. */
+	for (unsigned i = 0; i < executor->peer_count; i++) {
+		unsigned next = (peer + 1) % executor->peer_count;
 
-			if (!patient)
-				return steal_from(executor, peer);
-			if (!suspect->since || suspect->peer != peer ||
-			    suspect->head != seen.head || suspect->inbox != seen.inbox) {
-				*suspect = (struct pg_suspect){ peer, seen.head, seen.inbox, now };
+		if (peer != executor->index && look_at_peer(executor->peers[peer], &seen)) {
+			if (patient && !has_waited(executor, peer, &seen))
 				return false;
+			if (steal_from(executor, peer)) {
+				suspect->since = 0;
+				return true;
 			}
-			if (now - suspect->since < PG_PATIENCE_NS)
-				return false;
+			/* What is there has to stay; it must not hide what is elsewhere. */
+			suspect->peer = next;
 			suspect->since = 0;
-			return steal_from(executor, peer);
 		}
-		peer = (peer + 1) % executor->peer_count;
+		peer = next;
 	}
 	suspect->since = 0;
 	return false;

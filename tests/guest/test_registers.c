@@ -18,7 +18,7 @@ static void run(unsigned vcpus, const char *dispatch, bool moves)
 
 		sprintf(duration, "%d", ms);
 		guest_run(&(struct guest){ .image = "registers",
-					   .args = LIST(vcpus == 1 ? "3" : "6", duration, naps),
+					   .args = LIST(vcpus == 1 ? "4" : "8", duration, naps),
 					   .vcpus = vcpus,
 					   .turn_ns = TURN,
 					   .dispatch = dispatch },

@@ -195,12 +195,17 @@ static void busy_drop(struct pg_future *future)
 
 static const struct pg_future_ops busy_ops = { busy_poll, busy_drop };
 
-static void spawn_sleeper(struct busy *busy, uint64_t deadline)
+static void spawn_sleeper_on(int vcpu, struct busy *busy, uint64_t deadline)
 {
 	*busy = (struct busy){ .future.ops = &busy_ops };
 	pg_sleep_init(&busy->sleep, deadline);
 	busy->waits = &busy->sleep.future;
-	pg_task_spawn(group[0], &busy->task, &busy->future, NULL);
+	pg_task_spawn(group[vcpu], &busy->task, &busy->future, NULL);
+}
+
+static void spawn_sleeper(struct busy *busy, uint64_t deadline)
+{
+	spawn_sleeper_on(0, busy, deadline);
 }
 
 static void spawn_caller(struct busy *busy)
@@ -393,6 +398,72 @@ Test(balance, all_peers_are_looked_at)
 			cr_assert(balance(to, false));
 			cr_assert(step(to));
 			cr_assert(task_done(&task));
+		}
+	}
+}
+
+/* The same with patience, which remembers where it has seen something. */
+Test(balance, all_peers_are_looked_at_with_patience)
+{
+	uint64_t now = START;
+
+	for (int last = 0; last < VCPUS; last++) {
+		for (int from = 0; from < VCPUS; from++) {
+			const int froms[] = { last, from };
+
+			for (int i = 0; i < 2; i++) {
+				struct pg_task task;
+				struct gate gate;
+
+				if (froms[i] == 3)
+					continue;
+				spawn_from_outside(froms[i], &task, &gate);
+				gate.open = true;
+				cr_assert_not(balance(3, true));
+				host_set_clock(now += PG_PATIENCE_NS);
+				cr_assert(balance(3, true), "%d after %d", from, last);
+				cr_assert(step(3));
+				cr_assert(task_done(&task));
+				cr_assert_not(balance(3, true));
+			}
+		}
+	}
+}
+
+/* One peer has something that stays there, another one something to take. */
+Test(balance, a_pinned_task_hides_no_other)
+{
+	for (int pinned = 0; pinned < 3; pinned++) {
+		for (int free = 0; free < 3; free++) {
+			struct busy sleeper;
+			struct pg_task task;
+			struct gate gate;
+			uint64_t now = pg_port_now();
+			bool found = false;
+
+			if (pinned == free)
+				continue;
+			host_enter(&vcpus[pinned]);
+			spawn_sleeper_on(pinned, &sleeper, START + 1000000000);
+			cr_assert(step(pinned));
+			for (int patient = 0; patient <= 1; patient++) {
+				wake_from_outside(&sleeper.task);
+				spawn_from_outside(free, &task, &gate);
+				gate.open = true;
+				found = false;
+				for (int i = 0; i < 10 && !found; i++) {
+					found = balance(3, patient);
+					host_set_clock(now += PG_PATIENCE_NS);
+				}
+				cr_assert(found, "at %d, beside %d", free, pinned);
+				cr_assert(step(3));
+				cr_assert(task_done(&task));
+				cr_assert(step(pinned));
+			}
+			sleeper.open = true;
+			wake_from_outside(&sleeper.task);
+			cr_assert(step(pinned));
+			cr_assert(task_done(&sleeper.task));
 		}
 	}
 }

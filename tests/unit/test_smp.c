@@ -2,7 +2,8 @@
  * Several vCPUs, each a thread of its own, wake each other's tasks. Each wake-up carries
  * something that is counted; if one were lost, the test would wait for ever (and fail by
  * its time limit), and if one came twice, the counts would be wrong. Each test runs with
- * vCPUs that park at once, and with vCPUs that spin first.
+ * vCPUs that park at once, and with vCPUs that spin first; each for itself, and in a group
+ * whose members take over each other's tasks.
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -37,11 +38,22 @@ static void finished(struct pg_task *task)
 		pg_executor_stop(&vcpus[i].executor);
 }
 
-static void init(uint64_t spin_ns, int tasks)
+struct how {
+	uint64_t spin_ns;
+	bool balanced; /* they take over each other's tasks                */
+};
+
+static void init(const struct how *how, int tasks)
 {
+	static struct pg_executor *group[VCPUS];
+
 	atomic_store(&unfinished, tasks);
-	for (int i = 0; i < VCPUS; i++)
-		host_vcpu_init(&vcpus[i], spin_ns);
+	for (int i = 0; i < VCPUS; i++) {
+		host_vcpu_init(&vcpus[i], how->spin_ns);
+		group[i] = &vcpus[i].executor;
+	}
+	if (how->balanced)
+		pg_executor_group(group, VCPUS);
 }
 
 static void start(void)
@@ -61,12 +73,17 @@ static struct pg_executor *executor_of(int number)
 	return &vcpus[number % VCPUS].executor;
 }
 
-#define BUDGETS(name)                                                                              \
+#define EITHER_WAY(name)                                                                           \
 	ParameterizedTestParameters(smp, name)                                                     \
 	{                                                                                          \
-		static uint64_t budgets[] = { 0, 50000 };                                          \
+		static struct how all[] = {                                                        \
+			{ 0, false },                                                              \
+			{ 50000, false },                                                          \
+			{ 0, true },                                                               \
+			{ 50000, true },                                                           \
+		};                                                                                 \
                                                                                                    \
-		return cr_make_param_array(uint64_t, budgets, 2);                                  \
+		return cr_make_param_array(struct how, all, 4);                                    \
 	}
 
 /* ---- tokens go round a ring of tasks, each on another vCPU than the one before ---- */
@@ -104,11 +121,11 @@ static enum pg_poll runner_poll(struct pg_future *future, struct pg_task *waker)
 
 static const struct pg_future_ops runner_ops = { runner_poll, NULL };
 
-BUDGETS(relay)
+EITHER_WAY(relay)
 
-ParameterizedTest(uint64_t *spin_ns, smp, relay, .timeout = 120)
+ParameterizedTest(struct how *how, smp, relay, .timeout = 120)
 {
-	init(*spin_ns, RUNNERS);
+	init(how, RUNNERS);
 	for (int i = 0; i < RUNNERS; i++) {
 		struct runner *runner = &runners[i];
 
@@ -171,11 +188,11 @@ PG_ASYNC static enum pg_poll producer_poll(struct pg_future *future, struct pg_t
 
 static const struct pg_future_ops producer_ops = { producer_poll, pg_async_drop };
 
-BUDGETS(storm)
+EITHER_WAY(storm)
 
-ParameterizedTest(uint64_t *spin_ns, smp, storm, .timeout = 120)
+ParameterizedTest(struct how *how, smp, storm, .timeout = 120)
 {
-	init(*spin_ns, VCPUS + 1);
+	init(how, VCPUS + 1);
 	consumer.future.ops = &consumer_ops;
 	pg_task_spawn(executor_of(0), &consumer.task, &consumer.future, finished);
 	start();
@@ -255,11 +272,11 @@ PG_ASYNC static enum pg_poll giver_poll(struct pg_future *future, struct pg_task
 
 static const struct pg_future_ops giver_ops = { giver_poll, pg_async_drop };
 
-BUDGETS(semaphore)
+EITHER_WAY(semaphore)
 
-ParameterizedTest(uint64_t *spin_ns, smp, semaphore, .timeout = 120)
+ParameterizedTest(struct how *how, smp, semaphore, .timeout = 120)
 {
-	init(*spin_ns, TAKERS + VCPUS);
+	init(how, TAKERS + VCPUS);
 	pg_waitq_init(&items_queue);
 	start();
 	for (int i = 0; i < TAKERS; i++) {
@@ -356,13 +373,13 @@ static void *sweep(void *argument)
 	return NULL;
 }
 
-BUDGETS(lifetimes)
+EITHER_WAY(lifetimes)
 
-ParameterizedTest(uint64_t *spin_ns, smp, lifetimes, .timeout = 120)
+ParameterizedTest(struct how *how, smp, lifetimes, .timeout = 120)
 {
 	pthread_t sweeper;
 
-	init(*spin_ns, VCPUS + 1);
+	init(how, VCPUS + 1);
 	pg_waitq_init(&children_queue);
 	start();
 	for (int i = 0; i < VCPUS; i++) {
@@ -425,13 +442,13 @@ static void *serve(void *argument)
 	return NULL;
 }
 
-BUDGETS(loader)
+EITHER_WAY(loader)
 
-ParameterizedTest(uint64_t *spin_ns, smp, loader, .timeout = 120)
+ParameterizedTest(struct how *how, smp, loader, .timeout = 120)
 {
 	pthread_t thread;
 
-	init(*spin_ns, CALLERS);
+	init(how, CALLERS);
 	for (int i = 0; i < VCPUS; i++) {
 		vcpus[i].manual = true;
 		pg_ring_server_wake(&vcpus[i].ring);
