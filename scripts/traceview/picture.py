@@ -133,8 +133,8 @@ class Picture:
     def task_lane(self, task, y):
         colour = self.colours[task.name]
         self.box(8, y + 4, 10, 10, f'fill="{colour}"')
-        name = task.name if len(task.name) < 12 else "…" + task.name[-7:]
-        self.text(LEFT - 10, y + 13, name, "l e")
+        name = task.name if len(task.name) < 12 else task.name.removeprefix("task ")
+        self.text(LEFT - 10, y + 13, name[-12:], "l e")
         middle = y + TASK_HEIGHT / 2
         for piece, x, width in self.visible(task.waits):
             self.add(f'<path class="z" d="M{short(x)} {short(middle)}h{short(max(width, .6))}"/>')
