@@ -165,6 +165,25 @@ static void requeue(struct pg_executor *executor, struct pg_task *task)
 	pg_executor_post(home, task);
 }
 
+/* A turn of user code begins: the loader has to look after those who wait from here on. */
+static void begin_turn(struct pg_executor *executor)
+{
+	struct pg_ring *ring = executor->hypercalls.ring;
+
+	if (!executor->turn_ns) {
+		pg_ring_next_turn(ring);
+		return;
+	}
+	pg_ring_begin_turn(ring);
+	leave_deadline(executor, pg_timers_deadline(&executor->timers));
+	/*
+	 * What waits has been told to the loader before, but for the turn before. The inbox is
+	 * others', and read after the turn was published: see pg_ring_begin_turn().
+	 */
+	if (!pg_runq_empty(&executor->runq) || executor->soon.head || atomic_load(&executor->inbox))
+		contend(executor);
+}
+
 static enum pg_poll poll_task(struct pg_executor *executor, struct pg_task *task)
 {
 	enum pg_poll poll;
@@ -173,13 +192,7 @@ static enum pg_poll poll_task(struct pg_executor *executor, struct pg_task *task
 	if (!pg_task_is_user(task))
 		return pg_future_poll(task->future, task);
 
-	pg_ring_next_turn(executor->hypercalls.ring);
-	/* From here on the loader has to look after those who wait. */
-	if (executor->turn_ns) {
-		leave_deadline(executor, pg_timers_deadline(&executor->timers));
-		if (!pg_runq_empty(&executor->runq))
-			contend(executor);
-	}
+	begin_turn(executor);
 	executor->in_user = true;
 	poll = pg_future_poll(task->future, task);
 	executor->in_user = false;
@@ -266,6 +279,14 @@ bool pg_executor_step(struct pg_executor *executor)
 	if (ran)
 		executor->eager = false;
 	return ran;
+}
+
+void pg_executor_interrupt_others(struct pg_executor *executor)
+{
+	for (unsigned i = 0; executor && i < executor->peer_count; i++) {
+		if (executor->peers[i] != executor)
+			contend(executor->peers[i]);
+	}
 }
 
 bool pg_executor_others(struct pg_executor *executor)

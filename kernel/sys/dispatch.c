@@ -119,6 +119,7 @@ bool pg_syscall_enter_stack(struct pg_thread *thread)
 		if (pg_future_poll(&thread->syscall.async.future, &thread->task) == PG_PENDING)
 			continue;
 		pg_syscall_end(thread);
+		thread->context = 0;
 		on = go_on(thread, pg_arch_shared());
 	}
 	return on;

@@ -5,8 +5,10 @@
 #include "core/trace.h"
 #include "lib/string.h"
 #include "mm/heap.h"
+#include "sys/futex.h"
 #include "sys/process.h"
 #include "sys/syscall.h"
+#include "sys/user.h"
 
 /* Threads that have not ended; ids given out. Sequentially consistent: rarely touched. */
 static _Atomic uint32_t count;
@@ -29,8 +31,16 @@ static bool may_run_here(const struct pg_thread *thread)
 	return affinity >> pg_cpu_self()->index & 1;
 }
 
+/*
+ * Whoever joins the thread may free its stack as soon as the word is 0: so this is done here, where
+ * nothing is on that stack any more (PG_DISPATCH_STACK).
+ */
 static enum pg_poll ended(struct pg_thread *thread)
 {
+	const uint32_t zero = 0;
+
+	if (thread->clear_child_tid && !pg_user_write(thread->clear_child_tid, &zero, sizeof(zero)))
+		(void)pg_futex_wake(thread->clear_child_tid, 1, UINT32_MAX);
 	pg_arch_forget(thread);
 	return PG_READY;
 }
@@ -38,9 +48,8 @@ static enum pg_poll ended(struct pg_thread *thread)
 /* What is PENDING is polled on the program's stack, unless a signal has to do with it. */
 static bool waits_on_its_stack(const struct pg_thread *thread)
 {
-	return thread->in_syscall && pg_boot->dispatch == PG_DISPATCH_STACK &&
-	       !pg_thread_attention(thread) && !thread->signals.dropped &&
-	       !pg_syscall_is_block_on(&thread->syscall);
+	return thread->in_syscall && thread->context && !pg_thread_attention(thread) &&
+	       !thread->signals.dropped;
 }
 
 /* The thread's future: user code, from trap to trap. */
@@ -58,6 +67,7 @@ static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 				if (pg_signal_poll_call(thread, waker) == PG_PENDING)
 					return PG_PENDING;
 				pg_syscall_end(thread);
+				thread->context = 0; /* nobody goes back there */
 			}
 			if (pg_thread_attention(thread))
 				pg_signal_deliver(thread);

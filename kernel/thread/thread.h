@@ -64,7 +64,7 @@ struct pg_syscall {
 
 struct pg_thread {
 	struct pg_regs regs; /* first: entry.S relies on it. Valid while it doesn't run */
-	uint64_t context;    /* next: the stack of a PENDING call (PG_DISPATCH_STACK)   */
+	uint64_t context;    /* next: the stack a PENDING call is on; 0: the kernel's   */
 	uint64_t fs_base;
 
 	struct pg_task task;

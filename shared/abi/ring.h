@@ -155,6 +155,18 @@ static inline void pg_ring_next_turn(struct pg_ring *ring)
 	atomic_store_explicit(&ring->turn, turn + 1, memory_order_relaxed);
 }
 
+/*
+ * The same, for a turn that may be long. Look at what waits for this vCPU only afterwards
+ * (sequentially consistent loads; pg_ring_contend()): whoever queues something later, or finds
+ * `contended` set, is heard by a loader that sees this turn, and not the one before.
+ */
+static inline void pg_ring_begin_turn(struct pg_ring *ring)
+{
+	uint32_t turn = atomic_load_explicit(&ring->turn, memory_order_relaxed);
+
+	atomic_exchange(&ring->turn, turn + 1);
+}
+
 /* True when a completion is waiting. */
 static inline bool pg_cq_ready(struct pg_ring *ring)
 {

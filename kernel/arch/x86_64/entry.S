@@ -39,6 +39,13 @@
 /* struct pg_thread */
 #define THREAD_CONTEXT 144
 
+/* Linux's numbers. */
+#define SYS_MMAP 9
+#define SYS_MPROTECT 10
+#define SYS_MUNMAP 11
+#define SYS_MADVISE 28
+#define SYS_EXIT 60
+
 /* struct pg_frame, from the vCPU's block. */
 #define FRAME (PG_VCPU_FRAME + PG_PAGE_SIZE - PG_FRAME_SIZE)
 #define FRAME_RAX (FRAME + 8)
@@ -124,6 +131,8 @@ FUNCTION pg_arch_run_full
 	pushq RFLAGS(%rdi)
 	pushq $PG_SEL_UCODE
 	pushq RIP(%rdi)
+	pushq $2			/* iretq faults if a system call's caller had set NT */
+	popfq
 	movq RAX(%rdi), %rax
 	movq RCX(%rdi), %rcx
 	movq RDX(%rdi), %rdx
@@ -209,13 +218,18 @@ FUNCTION pg_arch_syscall_return
 
 /*
  * The same where a call is polled on the program's stack (PG_DISPATCH_STACK), below the red
- * zone, and only PENDING exchanges contexts.
+ * zone, and only PENDING exchanges contexts. Not so the calls that may take the stack away:
+ * a thread unmaps its own, or ends, and whoever joins it unmaps it.
  */
 FUNCTION pg_arch_syscall_stack0
 	movq %gs:PG_VCPU_USER_RIP, %rcx
 	/* falls through */
 
 FUNCTION pg_arch_syscall_stack
+	.irp number, SYS_MMAP, SYS_MPROTECT, SYS_MUNMAP, SYS_MADVISE, SYS_EXIT
+	cmpq $\number, %rax
+	je pg_arch_syscall
+	.endr
 	movq %rsp, %gs:PG_VCPU_USER_RSP
 	subq $128, %rsp
 	andq $-16, %rsp
