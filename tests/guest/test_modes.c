@@ -36,7 +36,6 @@ static const struct row {
 	{ "stdio", { "small-writes" }, 0, false, 1 },
 	{ "stdio", { "both" }, 0, false, 1 },
 	{ "timers", { "sleeps" }, 0, false, 2 },
-	{ "timers", { "order" }, 0, false, 1 },
 	{ "timers", { "invalid" }, 0, false, 1 },
 	{ "timers", { "monotonic" }, 0, false, 2 },
 	{ "timers", { "unknown" }, 0, false, 1 },
