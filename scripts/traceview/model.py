@@ -2,6 +2,7 @@
 
 import json
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 # The two processes of the file.
@@ -59,9 +60,12 @@ class Task:
     runs: list = field(default_factory=list)
     runnable: list = field(default_factory=list)
     waits: list = field(default_factory=list)
+    preempted: bool = False
 
     def is_thread(self):
-        return self.name.startswith("thread ")
+        """Or must be one: its name may have been overwritten."""
+        return (self.name.startswith("thread ") or self.preempted
+                or any(wait.what != WAITS for wait in self.waits))
 
     def first(self):
         return min(s[0].begin for s in (self.runs, self.runnable, self.waits) if s)
@@ -84,6 +88,12 @@ class Trace:
 def number_in(name):
     """So that "thread 10" comes after "thread 9"."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def order(task):
+    """Threads by their number, then all others as they came."""
+    named = task.name.startswith("thread ")
+    return (not named, number_in(task.name) if named else [task.first()])
 
 
 def ns(event, member):
@@ -183,9 +193,9 @@ class Reader:
 
 def running(vcpu, time):
     """What runs there: of two slices that meet, the one that begins."""
-    for piece in reversed(vcpu.runs):
-        if piece.begin <= time <= piece.end:
-            return piece.what
+    index = bisect_right(vcpu.runs, time, key=lambda piece: piece.begin) - 1
+    if index >= 0 and time <= vcpu.runs[index].end:
+        return vcpu.runs[index].what
     return None
 
 
@@ -204,14 +214,16 @@ def build(document):
         task.runs.sort(key=lambda s: s.begin)
         task.runnable = after_runs(join(task.runnable), task.runs)
         task.waits = after_runs(join(task.waits), task.runs)
+    preemptions = reader.marks("pre-empted")
+    for mark in preemptions:
+        tasks.setdefault(mark.task, Task(mark.task)).preempted = True
     shown = [task for task in tasks.values() if task.runs or task.runnable or task.waits]
     ends = [ns(e, "ts") + ns(e, "dur") for _, e in reader.slices]
     ends += [ns(e, "ts") for _, e in reader.instants]
     return Trace(
         vcpus=sorted(vcpus.values(), key=lambda vcpu: number_in(vcpu.name)),
-        tasks=sorted(shown, key=lambda task: (not task.is_thread(), number_in(task.name)
-                                              if task.is_thread() else [task.first()])),
-        preemptions=reader.marks("pre-empted"),
+        tasks=sorted(shown, key=order),
+        preemptions=preemptions,
         steals=reader.marks("steals"),
         arrows=reader.arrows(vcpus),
         end=max(ends, default=0),

@@ -3,7 +3,7 @@
 from html import escape
 
 WIDTH = 1200
-LEFT, RIGHT = 96, 16
+LEFT, RIGHT = 104, 16
 VCPU_HEIGHT, VCPU_STEP = 30, 46
 TASK_HEIGHT, TASK_STEP = 18, 32
 CHARACTER = 6.2  # the width of one, more or less
@@ -133,8 +133,8 @@ class Picture:
     def task_lane(self, task, y):
         colour = self.colours[task.name]
         self.box(8, y + 4, 10, 10, f'fill="{colour}"')
-        name = task.name if len(task.name) < 12 else task.name.removeprefix("task ")
-        self.text(LEFT - 10, y + 13, name[-12:], "l e")
+        name = task.name if len(task.name) < 11 else task.name.removeprefix("task ")
+        self.text(LEFT - 10, y + 13, name if len(name) < 11 else "…" + name[-7:], "l e")
         middle = y + TASK_HEIGHT / 2
         for piece, x, width in self.visible(task.waits):
             self.add(f'<path class="z" d="M{short(x)} {short(middle)}h{short(max(width, .6))}"/>')

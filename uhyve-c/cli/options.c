@@ -42,7 +42,7 @@ static const struct argp_option table[] = {
 	{ "stats-file", KEY_STATS_FILE, "FILE", 0, "Write them to FILE instead", 2 },
 	{ "trace", KEY_TRACE, "sched[:FILE]", 0,
 	  "Record what the vCPUs run, and write it to FILE (default " TRACE_FILE
-	  ") for ui.perfetto.dev",
+	  ") for scripts/trace-view and ui.perfetto.dev",
 	  2 },
 	{ "trace-events", KEY_TRACE_EVENTS, "N", 0,
 	  "Record the last N events of each vCPU (default 65536)", 2 },
