@@ -174,10 +174,7 @@ static void begin_turn(struct pg_executor *executor)
 		pg_ring_next_turn(ring);
 		return;
 	}
-	if (executor->peer_count > 1)
-		pg_ring_begin_turn(ring);
-	else
-		pg_ring_next_turn(ring);
+	pg_ring_begin_turn(ring);
 	leave_deadline(executor, pg_timers_deadline(&executor->timers));
 	/*
 	 * What waits has been told to the loader before, but for the turn before. The inbox is
@@ -282,6 +279,14 @@ bool pg_executor_step(struct pg_executor *executor)
 	if (ran)
 		executor->eager = false;
 	return ran;
+}
+
+void pg_executor_interrupt_others(struct pg_executor *executor)
+{
+	for (unsigned i = 0; executor && i < executor->peer_count; i++) {
+		if (executor->peers[i] != executor)
+			contend(executor->peers[i]);
+	}
 }
 
 bool pg_executor_others(struct pg_executor *executor)

@@ -122,6 +122,12 @@ void pg_executor_push(struct pg_executor *executor, struct pg_task *task);
 void pg_executor_push_soon(struct pg_executor *executor, struct pg_task *task);
 
 /*
+ * See to it that all vCPUs but this one come out of user code soon (within the bound for a
+ * task that waits): for what a task that runs there has to be told. For rare occasions.
+ */
+void pg_executor_interrupt_others(struct pg_executor *executor);
+
+/*
  * Whether anything but the task being polled could run now: then a yield is worth while.
  * On its vCPU.
  */

@@ -1,4 +1,6 @@
 /* Sending, choosing a thread, and taking what is pending. */
+#include "core/executor.h"
+#include "core/port.h"
 #include "signal.h"
 
 #include "lib/errno.h"
@@ -52,6 +54,8 @@ void pg_signal_unlock(struct pg_signal_after *after)
 		entry_free(entry);
 	}
 	pg_task_list_enqueue(&after->wake);
+	if (after->interrupt)
+		pg_executor_interrupt_others(pg_port_executor());
 }
 
 /* ---- what a signal does ---- */
@@ -98,6 +102,7 @@ static void update_attention(struct pg_thread *thread)
 /*
  * Locked: of `set`, which the thread doesn't block or awaits, something is pending. Its task is
  * alive, since it is linked; marked, and in no queue yet, it can't end before we enqueue it.
+ * One that can't be marked may be running user code on another vCPU, and not trap soon.
  */
 static void notify(struct pg_thread *thread, uint64_t set, struct pg_signal_after *after)
 {
@@ -105,6 +110,8 @@ static void notify(struct pg_thread *thread, uint64_t set, struct pg_signal_afte
 		set_attention(thread, PG_ATTENTION_SIGNAL);
 	if (pg_task_mark_queued(&thread->task) == PG_WAKE_ENQUEUE)
 		pg_task_list_append(&after->wake, &thread->task);
+	else
+		after->interrupt = true;
 }
 
 static bool wants(const struct pg_thread *thread, uint64_t bit)
@@ -253,11 +260,17 @@ static int64_t send(struct pg_thread *to, uint32_t tid, int signal, const struct
 		result = -ESRCH;
 	else if (signal)
 		fatal = post(to, signal, &entry, caller, &chosen, &after);
+	/* It isn't ours, and might end and be freed: not as long as we hold the lock. */
+	if (fatal && !caller) {
+		if (entry)
+			entry_free(entry);
+		pg_signal_end_process(signal, chosen);
+	}
 	pg_signal_unlock(&after);
 	if (entry)
 		entry_free(entry);
 	if (fatal)
-		pg_signal_end_process(signal, caller ? caller : chosen);
+		pg_signal_end_process(signal, caller);
 	return result;
 }
 

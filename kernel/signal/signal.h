@@ -173,4 +173,11 @@ int64_t pg_signal_send_thread(struct pg_thread *thread, int signal);
  */
 int pg_signal_mask_during(struct pg_syscall *call, uint64_t address, uint64_t size);
 
+/*
+ * Whether there is a signal that would interrupt the call, could it wait: for those that come to
+ * their end without a result, and so are interrupted after all. Such a call sets its interrupt
+ * hook, and yields as long as this is true: the thread takes the signal, or it was for nothing.
+ */
+bool pg_signal_interrupts(struct pg_syscall *call);
+
 #endif

@@ -24,12 +24,14 @@ struct pg_signal_state {
 extern struct pg_signal_state pg_signals;
 
 /*
- * What is to be done once the lock is released: entries to free, tasks to enqueue. Use:
+ * What is to be done once the lock is released: entries to free, tasks to enqueue, vCPUs to
+ * interrupt. Use:
  * pg_signal_lock(&after); ... pg_signal_unlock(&after).
  */
 struct pg_signal_after {
 	struct pg_signal_entry *unused;
 	struct pg_task_list wake;
+	bool interrupt; /* a thread may have to be told that runs elsewhere   */
 };
 
 void pg_signal_lock(struct pg_signal_after *after);

@@ -58,6 +58,11 @@ int pg_signal_mask_during(struct pg_syscall *call, uint64_t address, uint64_t si
 	return 0;
 }
 
+bool pg_signal_interrupts(struct pg_syscall *call)
+{
+	return pg_thread_attention(pg_syscall_thread(call)) & PG_ATTENTION_SIGNAL;
+}
+
 /* rt_sigsuspend(mask, size of a set) */
 PG_WAITING_CALL(rt_sigsuspend, struct pause_frame)
 {

@@ -176,16 +176,23 @@ static void stat_file(struct pg_file *file, struct pg_statx *to)
 	}
 }
 
-#define DEVICE(read_, write_)                                                                      \
+/* Its pool is never empty. What of it epoll can be told: the others can't be watched, as on Linux. */
+static uint32_t random_events(struct pg_file *file)
+{
+	return PG_POLLIN | PG_POLLOUT | PG_POLLRDNORM | PG_POLLWRNORM;
+}
+
+#define DEVICE(read_, write_, ...)                                                                 \
 	{                                                                                          \
 		.read = { .poll = read_ }, .write = { .poll = write_ }, .stat = stat_file,         \
-		.release = release, .seeks = true,                                                 \
+		.release = release, .seeks = true, __VA_ARGS__                                     \
 	}
 
 static const struct pg_file_ops null_ops = DEVICE(read_nothing, write_nothing);
 static const struct pg_file_ops zero_ops = DEVICE(read_zero, write_nothing);
 static const struct pg_file_ops full_ops = DEVICE(read_zero, write_full);
-static const struct pg_file_ops random_ops = DEVICE(read_random, write_nothing);
+static const struct pg_file_ops random_ops =
+	DEVICE(read_random, write_nothing, .events = random_events);
 static const struct pg_file_ops urandom_ops = DEVICE(read_random, write_nothing);
 
 static const struct pg_device devices[DEVICES] = {

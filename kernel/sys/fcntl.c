@@ -2,6 +2,7 @@
 #include "fd.h"
 #include "file.h"
 #include "linux.h"
+#include "pipe.h"
 #include "syscall.h"
 #include "user.h"
 
@@ -14,6 +15,8 @@
 #define F_SETLK         6
 #define F_SETLKW        7
 #define F_DUPFD_CLOEXEC 1030
+#define F_SETPIPE_SZ    1031
+#define F_GETPIPE_SZ    1032
 
 #define FD_CLOEXEC 1
 
@@ -46,6 +49,9 @@ static int64_t set_flags(struct pg_file *file, uint64_t flags)
 {
 	uint32_t old = pg_file_flags(file), new;
 
+	/* Of files in the kernel only pipes could do something about it, and ours don't. */
+	if (file->handle < 0 && (flags & PG_O_DIRECT))
+		return -EINVAL;
 	/* Two that change them at once: neither's change to other bits is lost. */
 	do {
 		new = (old & ~(uint32_t)SETTABLE) | ((uint32_t)flags & SETTABLE);
@@ -107,6 +113,10 @@ static int64_t control(struct pg_file *file, int fd, uint64_t command, uint64_t 
 	case F_SETLK:
 	case F_SETLKW:
 		return lock(file, command, argument);
+	case F_SETPIPE_SZ:
+		return pg_pipe_set_size(file, argument);
+	case F_GETPIPE_SZ:
+		return pg_pipe_size(file);
 	default:
 		return -EINVAL;
 	}

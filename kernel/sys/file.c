@@ -4,18 +4,23 @@
 #include "core/port.h"
 #include "core/spinlock.h"
 #include "core/task.h"
+#include "events.h"
 #include "mm/heap.h"
 #include "path.h"
+
+void pg_file_init(struct pg_file *file, const struct pg_file_ops *ops, uint32_t flags)
+{
+	*file = (struct pg_file){ .ops = ops, .opened = flags, .handle = -1 };
+	atomic_init(&file->refs, 1);
+	atomic_init(&file->flags, flags);
+}
 
 struct pg_file *pg_file_new(const struct pg_file_ops *ops, uint32_t flags)
 {
 	struct pg_file *file = pg_alloc(sizeof(*file));
 
-	if (!file)
-		return NULL;
-	*file = (struct pg_file){ .ops = ops, .opened = flags, .handle = -1 };
-	atomic_init(&file->refs, 1);
-	atomic_init(&file->flags, flags);
+	if (file)
+		pg_file_init(file, ops, flags);
 	return file;
 }
 
@@ -26,10 +31,29 @@ struct pg_file *pg_file_ref(struct pg_file *file)
 	return file;
 }
 
+bool pg_file_try_ref(struct pg_file *file)
+{
+	uint32_t refs = atomic_load_explicit(&file->refs, memory_order_relaxed);
+
+	/* Relaxed: the lock under which it was found orders the rest. */
+	while (refs) {
+		if (atomic_compare_exchange_weak_explicit(&file->refs, &refs, refs + 1,
+							  memory_order_relaxed,
+							  memory_order_relaxed))
+			return true;
+	}
+	return false;
+}
+
 bool pg_file_unref(struct pg_file *file)
 {
 	/* Release: what we did to it is done. Acquire: so is what anybody did. */
-	return atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) == 1;
+	if (atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) != 1)
+		return false;
+	/* Relaxed: whoever put it into an epoll had a reference. */
+	if (atomic_load_explicit(&file->watched, memory_order_relaxed))
+		pg_watch_forget(file);
+	return true;
 }
 
 void pg_file_put(struct pg_file *file)

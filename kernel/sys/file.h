@@ -16,12 +16,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "alarm.h"
 #include "core/async.h"
 #include "core/hypercall.h"
 #include "core/waitq.h"
 
 struct pg_file;
 struct pg_path;
+struct pg_task_list;
+struct pg_watch;
 struct pg_statx;
 
 struct pg_file_ops {
@@ -34,7 +37,20 @@ struct pg_file_ops {
 	void (*stat)(struct pg_file *file, struct pg_statx *to);
 	/* The last reference is gone: free it. Any vCPU; never waits. */
 	void (*release)(struct pg_file *file);
-	bool seeks; /* kept in the kernel: lseek and pread are allowed (and do nothing) */
+
+	/* The rest is for files that live in the kernel; NULL: there is no such thing. */
+
+	/*
+	 * What there is now, PG_POLL*. With file->lock held, or in epoll.c: see events.h. Of a file
+	 * without a lock it never changes.
+	 */
+	uint32_t (*events)(struct pg_file *file);
+	/* When `events` will change by itself, or PG_NEVER. As for `events`. */
+	uint64_t (*expires)(struct pg_file *file);
+	/* ioctl: the result, or -ENOTTY. */
+	int64_t (*ioctl)(struct pg_file *file, uint32_t request, uint64_t argument);
+	bool seeks;      /* kept in the kernel: lseek and pread are allowed (and do nothing) */
+	bool seeks_to_0; /* the same, but of lseek only                                     */
 };
 
 /* Whether a loader's file has a position. */
@@ -54,24 +70,37 @@ struct pg_file {
 	_Atomic uint8_t seekable;
 	struct pg_path *path; /* owned; NULL unless it may be a directory      */
 	struct pg_file *next; /* the reaper's                                  */
+
+	/* Lives in the kernel and has events (events.h): the lock that guards its state. */
+	struct pg_spinlock *lock;
+	struct pg_waitq pollers;  /* who polls; guarded by `lock`, not by its own   */
+	struct pg_watch *watches; /* the epolls it is in; epoll.c's                 */
+	_Atomic bool watched;     /* there are any: see pg_events_tell()            */
 };
 
 /* Waiting for events on a file. `file` is borrowed. */
 struct pg_ready {
 	struct pg_future future;
 	struct pg_file *file;
-	uint32_t events;           /* PG_POLL*: asked for                          */
-	uint32_t revents;          /* READY: what there is, never 0                */
-	struct pg_hypercall call;  /* loader's files; to be settled if it is dropped */
-	struct pg_wait_until wait; /* others                                       */
+	uint32_t events;          /* PG_POLL*: asked for                          */
+	uint32_t revents;         /* READY: what there is, never 0                */
+	struct pg_hypercall call; /* loader's files; to be settled if it is dropped */
+	struct pg_waiter waiter;  /* others                                       */
+	struct pg_alarm alarm;
 };
 
 extern const struct pg_file_ops pg_host_file_ops;
+
+/* Initialize a file that is part of something larger: one reference, no handle, no path. */
+void pg_file_init(struct pg_file *file, const struct pg_file_ops *ops, uint32_t flags);
 
 /* One reference, the caller's; no handle, no path. NULL: no memory. */
 struct pg_file *pg_file_new(const struct pg_file_ops *ops, uint32_t flags);
 
 struct pg_file *pg_file_ref(struct pg_file *file);
+
+/* The same for one who has no reference, but knows that the memory is there: false if it ends. */
+__attribute__((warn_unused_result)) bool pg_file_try_ref(struct pg_file *file);
 
 /* Give a reference back. Never waits. NULL is fine. Any vCPU. */
 void pg_file_put(struct pg_file *file);

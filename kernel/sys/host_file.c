@@ -1,10 +1,12 @@
 /* Files of the loader: every operation is a hypercall on their handle. */
 #include "core/container.h"
 #include "core/task.h"
+#include "events.h"
 #include "file.h"
 #include "io.h"
 #include "lib/errno.h"
 #include "linux.h"
+#include "pipe.h"
 
 /* ---- transfers ---- */
 
@@ -40,6 +42,8 @@ static bool take_dropped(struct pg_io *io)
 		pg_io_advance(io, (uint64_t)bytes);
 	else
 		pg_io_end(io, bytes);
+	if (bytes == -EPIPE)
+		pg_pipe_broken(io->call.task);
 	return true;
 }
 
@@ -186,6 +190,8 @@ PG_ASYNC static enum pg_poll transfer(struct pg_future *future, struct pg_task *
 			continue;
 		}
 
+		if (io->call.result == -EPIPE)
+			pg_pipe_broken(waker);
 		next = take_result(io);
 		if (next == WAIT) {
 			ask_ready(io);
@@ -195,6 +201,7 @@ PG_ASYNC static enum pg_poll transfer(struct pg_future *future, struct pg_task *
 			next = io->call.result < 0 ? END : MORE;
 		}
 	} while (next == MORE);
+	pg_events_touched(io->file);
 	PG_END(&io->async);
 }
 

@@ -1,5 +1,6 @@
 #include "io.h"
 
+#include "events.h"
 #include "fd.h"
 #include "file.h"
 #include "linux.h"
@@ -82,6 +83,28 @@ int pg_io_refill(struct pg_io *io)
 	}
 }
 
+int pg_io_copy(struct pg_io *io, void *bytes, uint64_t length)
+{
+	uint8_t *at = bytes;
+
+	while (length) {
+		int code = pg_io_refill(io);
+		const struct pg_iovec *iov = &io->iov[io->first];
+		uint64_t part;
+
+		if (code <= 0)
+			return code ? code : -EINVAL;
+		part = iov->length < length ? iov->length : length;
+		if (io->write ? pg_user_read(at, iov->base, part)
+			      : pg_user_write(iov->base, at, part))
+			return -EFAULT;
+		pg_io_advance(io, part);
+		at += part;
+		length -= part;
+	}
+	return 0;
+}
+
 /* All lengths must be valid before anything is moved: look at those beyond the window. */
 static int check_rest(uint64_t vector, uint32_t count)
 {
@@ -136,6 +159,9 @@ static int64_t io_interrupt(struct pg_syscall *call)
 {
 	struct pg_io *io = &PG_FRAME(call, struct io_frame)->io;
 
+	/* Moved or not: nobody else tells epolls of it. */
+	if (io->file->handle >= 0)
+		pg_events_touched(io->file);
 	if ((io->dropped && io->dropped(io)) || io->result)
 		return io->result;
 	return PG_RESTART;

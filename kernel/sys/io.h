@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "abi/ops.h"
+#include "alarm.h"
 #include "core/async.h"
 #include "core/hypercall.h"
 #include "core/waitq.h"
@@ -46,7 +47,10 @@ struct pg_io {
 	bool only_file, sure;
 	union {
 		struct pg_hypercall call;
-		struct pg_wait_until wait;
+		struct {
+			struct pg_waiter waiter;
+			struct pg_alarm alarm;
+		};
 	};
 	struct pg_settle settle;
 };
@@ -62,6 +66,12 @@ void pg_io_advance(struct pg_io *io, uint64_t bytes);
  * next pieces can't be read or are not valid (any more).
  */
 int pg_io_refill(struct pg_io *io);
+
+/*
+ * Copy `length` bytes to (for a write: from) the program's pieces, and advance. -EFAULT,
+ * -EINVAL, or 0: there were at least so many bytes of room.
+ */
+int pg_io_copy(struct pg_io *io, void *bytes, uint64_t length);
 
 /* The end: `error` (or 0) counts only if nothing was moved. */
 static inline void pg_io_end(struct pg_io *io, int64_t error)

@@ -78,7 +78,9 @@ static int64_t start(struct pg_syscall *call, struct ioctl_frame *frame)
 		return pg_fd_set_cloexec(fd, false);
 	}
 	if (frame->file->handle < 0)
-		return -ENOTTY;
+		return frame->file->ops->ioctl
+			       ? frame->file->ops->ioctl(frame->file, (uint32_t)arg[1], arg[2])
+			       : -ENOTTY;
 	switch ((uint32_t)arg[1]) {
 	case TIOCGWINSZ:
 		pg_hypercall_init(&frame->call, PG_OP_WINSIZE, frame->file->handle, arg[2]);

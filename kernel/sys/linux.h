@@ -51,6 +51,8 @@
 #define PG_S_IFMT  0170000
 #define PG_S_IFDIR 0040000
 #define PG_S_IFCHR 0020000
+#define PG_S_IFREG 0100000
+#define PG_S_IFIFO 0010000
 
 #define PG_SEEK_SET  0
 #define PG_SEEK_CUR  1
@@ -58,8 +60,10 @@
 #define PG_SEEK_HOLE 4
 
 #define PG_POLLIN     0x001
+#define PG_POLLPRI    0x002
 #define PG_POLLOUT    0x004
 #define PG_POLLERR    0x008
+#define PG_POLLHUP    0x010
 #define PG_POLLNVAL   0x020
 #define PG_POLLRDNORM 0x040
 #define PG_POLLWRNORM 0x100

@@ -241,8 +241,10 @@ PG_WAITING_CALL(mprotect, struct memory_frame)
 			PG_FINISH(call, frame->result);
 		if (frame->lazy && !frame->prot)
 			continue;
+		/* First without permissions, then with: that is how stacks come, above a guard. */
 		AWAIT_MEMORY_CALL(frame, frame->lazy ? PG_OP_MAP : PG_OP_PROTECT, frame->at,
-				  frame->piece, frame->prot);
+				  frame->piece,
+				  frame->lazy ? frame->prot | PG_PROT_GROWSDOWN : frame->prot);
 		frame->result = (int)frame->call.result;
 		if (frame->result)
 			PG_FINISH(call, frame->result);

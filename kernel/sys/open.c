@@ -111,6 +111,10 @@ PG_ASYNC static enum pg_poll open_file(struct pg_syscall *call, struct pg_task *
 	result = start(frame, dirfd, path, flags, mode, &ask);
 	if (!ask)
 		PG_FINISH(call, result);
+	/*
+	 * Not interrupted, though a FIFO without another end may take for ever: the loader can't
+	 * take an open back once a worker has begun it.
+	 */
 	PG_AWAIT(&call->async, &frame->call.future, waker);
 	if (frame->call.result < 0)
 		PG_FINISH(call, frame->call.result);

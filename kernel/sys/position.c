@@ -28,6 +28,12 @@ static int64_t get_file(struct pg_syscall *call, struct position_frame *frame)
 	return 0;
 }
 
+/* These have no position. */
+static int64_t seek_in_kernel(const struct pg_file_ops *ops)
+{
+	return ops->seeks || ops->seeks_to_0 ? 0 : -ESPIPE;
+}
+
 PG_WAITING_CALL(lseek, struct position_frame)
 {
 	struct position_frame *frame = PG_FRAME(call, struct position_frame);
@@ -40,7 +46,7 @@ PG_WAITING_CALL(lseek, struct position_frame)
 	if ((uint32_t)call->arg[2] > PG_SEEK_HOLE)
 		PG_FINISH(call, -EINVAL);
 	if (frame->file->handle < 0)
-		PG_FINISH(call, frame->file->ops->seeks ? 0 : -ESPIPE);
+		PG_FINISH(call, seek_in_kernel(frame->file->ops));
 	pg_hypercall_init(&frame->call, PG_OP_LSEEK, frame->file->handle, call->arg[1],
 			  (uint32_t)call->arg[2]);
 	PG_AWAIT(&call->async, &frame->call.future, waker);
@@ -59,6 +65,7 @@ PG_ASYNC static enum pg_poll sync_file(struct pg_syscall *call, struct pg_task *
 		PG_FINISH(call, code);
 	if (frame->file->handle < 0)
 		PG_FINISH(call, -EINVAL);
+	/* Not interrupted, as on Linux: what was asked for is to be on the disk. */
 	pg_hypercall_init(&frame->call, PG_OP_FSYNC, frame->file->handle, data_only);
 	PG_AWAIT(&call->async, &frame->call.future, waker);
 	PG_FINISH(call, frame->call.result);

@@ -7,7 +7,6 @@
 #include "lib/panic.h"
 #include "syscall.h"
 #include "user.h"
-#include "futex.h"
 
 const struct pg_boot *pg_boot;
 
@@ -68,12 +67,6 @@ PG_CALL(exit)
 {
 	if (pg_thread_count() == 1)
 		pg_process_exit((int)arg[0]);
-	if (thread->clear_child_tid) {
-		const uint32_t zero = 0;
-
-		if (!pg_user_write(thread->clear_child_tid, &zero, sizeof(zero)))
-			(void)pg_futex_wake(thread->clear_child_tid, 1, UINT32_MAX);
-	}
 	pg_signal_thread_exit(thread);
 	thread->exited = true;
 	return 0;

@@ -5,8 +5,10 @@
 #include "core/trace.h"
 #include "lib/string.h"
 #include "mm/heap.h"
+#include "sys/futex.h"
 #include "sys/process.h"
 #include "sys/syscall.h"
+#include "sys/user.h"
 
 /* Threads that have not ended; ids given out. Sequentially consistent: rarely touched. */
 static _Atomic uint32_t count;
@@ -29,8 +31,16 @@ static bool may_run_here(const struct pg_thread *thread)
 	return affinity >> pg_cpu_self()->index & 1;
 }
 
+/*
+ * Whoever joins the thread may free its stack as soon as the word is 0: so this is done here, where
+ * nothing is on that stack any more (PG_DISPATCH_STACK).
+ */
 static enum pg_poll ended(struct pg_thread *thread)
 {
+	const uint32_t zero = 0;
+
+	if (thread->clear_child_tid && !pg_user_write(thread->clear_child_tid, &zero, sizeof(zero)))
+		(void)pg_futex_wake(thread->clear_child_tid, 1, UINT32_MAX);
 	pg_arch_forget(thread);
 	return PG_READY;
 }
@@ -79,8 +89,10 @@ static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 					 thread->syscall.number);
 				return PG_PENDING;
 			}
-			if (!thread->exited && pg_arch_shared()->preempt)
+			if (!thread->exited && pg_arch_shared()->preempt) {
+				pg_arch_shared()->counters.preemptions++;
 				return yield(waker);
+			}
 			break;
 		case PG_TRAP_EXCEPTION:
 			pg_signal_exception(thread);

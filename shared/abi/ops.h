@@ -14,8 +14,8 @@
  * PG_PATH_MAX bytes, no zero byte inside. They name what the user has mapped,
  * and never lead out of it.
  *
- * Completions: each entry gets exactly one, whatever becomes of it: a replaced DEADLINE
- * -ECANCELED, a cancelled operation its result or -ECANCELED, a CANCEL its own.
+ * Completions: each entry gets exactly one, whatever becomes of it: a cancelled operation its
+ * result or -ECANCELED, a CANCEL its own. There is none for deadlines: see ring.h, Looking.
  *
  * Busy memory: UNMAP, and PROTECT to executable, of memory that an operation under way
  * uses give -EBUSY: wait for that operation, or cancel it, and ask again.
@@ -57,15 +57,14 @@
 	X(15, FACCESSAT, "path, length, mode, flags -> 0")                                         \
 	X(16, LSEEK, "handle, offset, SEEK_* -> position")                                         \
 	X(17, POLL, "handle, POLL* events -> events")                                              \
-	X(18, DEADLINE, "CLOCK_MONOTONIC ns -> 0 when reached; replaces the vCPU's last one")      \
-	X(19, CANCEL, "user_data of an operation of this vCPU -> 0, -ENOENT or -EALREADY")         \
-	X(20, MAP, "address, length, PG_PROT_* -> 0: fresh zeroed memory where nothing is mapped") \
-	X(21, PROTECT, "address, length, PG_PROT_* -> 0: pages that are not mapped are skipped")   \
-	X(22, UNMAP, "address, length -> 0: the memory goes back to the host")                     \
-	X(23, DISCARD, "address, length -> 0: contents become zero, mapping stays")                \
-	X(24, ISATTY, "handle -> 1 or 0")                                                          \
-	X(25, WINSIZE, "handle, struct winsize * -> 0")                                            \
-	X(26, SYMLINKAT, "target, length, path, length -> 0")
+	X(18, CANCEL, "user_data of an operation of this vCPU -> 0, -ENOENT or -EALREADY")         \
+	X(19, MAP, "address, length, PG_PROT_* -> 0: fresh zeroed memory where nothing is mapped") \
+	X(20, PROTECT, "address, length, PG_PROT_* -> 0: pages that are not mapped are skipped")   \
+	X(21, UNMAP, "address, length -> 0: the memory goes back to the host")                     \
+	X(22, DISCARD, "address, length -> 0: contents become zero, mapping stays")                \
+	X(23, ISATTY, "handle -> 1 or 0")                                                          \
+	X(24, WINSIZE, "handle, struct winsize * -> 0")                                            \
+	X(25, SYMLINKAT, "target, length, path, length -> 0")
 
 enum pg_op {
 #define PG_OP_ENUM(number, name, args) PG_OP_##name = (number),
@@ -78,6 +77,9 @@ enum pg_op {
 #define PG_PROT_READ  1
 #define PG_PROT_WRITE 2
 #define PG_PROT_EXEC  4
+
+/* With MAP, as well: it is used from its upper end on, as a stack is. A hint. */
+#define PG_PROT_GROWSDOWN 8
 
 /* As Linux's struct iovec. */
 struct pg_iovec {

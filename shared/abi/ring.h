@@ -156,9 +156,9 @@ static inline void pg_ring_next_turn(struct pg_ring *ring)
 }
 
 /*
- * The same before it runs user code. The vCPU looks for what others have queued afterwards, and
- * contends for it: sequentially consistent, so either it sees the task, or the loader, which
- * learns of the task by `contended`, sees the new turn.
+ * The same, for a turn that may be long. Look at what waits for this vCPU only afterwards
+ * (sequentially consistent loads; pg_ring_contend()): whoever queues something later, or finds
+ * `contended` set, is heard by a loader that sees this turn, and not the one before.
  */
 static inline void pg_ring_begin_turn(struct pg_ring *ring)
 {

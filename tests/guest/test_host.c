@@ -3,6 +3,7 @@
  * all the same. The library's ioctl() is ours here, so KVM lacks what `refusal` names:
  *
  *   capability N   KVM_CHECK_EXTENSION says no to N
+ *   open           /dev/kvm can't be opened
  *   api            the version of the API is another one
  *   run-area       a vCPU's run area has no size
  *   cpuid          CPUID is not told
@@ -12,6 +13,7 @@
 #include <cpuid.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -58,6 +60,22 @@ static void spoil(struct kvm_cpuid2 *cpuid)
 		cpuid->entries[cpuid->nent - 1].function = 0xd;
 		cpuid->entries[cpuid->nent - 1].index = 0;
 	}
+}
+
+int open(const char *path, int flags, ...)
+{
+	int (*real)(const char *, int, ...) =
+		(int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
+	va_list args;
+
+	va_start(args, flags);
+	mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, mode_t) : 0;
+	va_end(args);
+	if (!strcmp(path, "/dev/kvm") && refused("open")) {
+		errno = EMFILE;
+		return -1;
+	}
+	return real(path, flags, mode);
 }
 
 int ioctl(int fd, unsigned long request, ...)
@@ -180,6 +198,11 @@ Test(host, has_another_kvm)
 	char *argv[] = { (char *)"hello", NULL };
 	struct uhyve_error error = { 0 };
 
+	strcpy(refusal, "open");
+	cr_expect_null(uhyve_vm_new(guest_path("hello"), argv, NULL, &error));
+	cr_expect_str_eq(error.text, "cannot open /dev/kvm: Too many open files");
+	cr_expect_eq(error.code, -EMFILE);
+	memset(&error, 0, sizeof(error));
 	strcpy(refusal, "api");
 	check_refusal("/dev/kvm speaks an unknown KVM API version", NULL);
 	strcpy(refusal, "cpuid");

@@ -79,6 +79,15 @@ Test(signals, alarm, .init = open_idle)
 	run("alarm", 2, 0, "auto");
 }
 
+/* The timer's deadline interrupts the vCPU, and with it the thread that computes. */
+Test(signals, a_thread_that_computes, .init = open_idle)
+{
+	run("compute", 1, 0, "auto");
+	run("compute", 1, SPIN_NONE, "threads");
+	run("compute", 2, 0, "auto");
+	run("compute", 4, SPIN_NONE, "auto");
+}
+
 /* ---- the same on Linux ---- */
 
 static int run_on_linux(const char *name)
@@ -108,6 +117,7 @@ Test(signals, on_linux, .init = open_idle, .timeout = 60)
 
 		cr_expect_eq(status, 0, "%s: %d", names[i], status);
 	}
+	cr_expect_eq(run_on_linux("compute"), 0);
 }
 
 /* ---- reading what the test writes ---- */

@@ -533,7 +533,10 @@ static void find_races(unsigned index)
 	}
 }
 
-/* At the end, some wait for ever: in another order they may not. */
+/*
+ * Where an execution ends, some wait: in another order they may not. Also where it is given up,
+ * since those who are asleep may never get there with them waiting.
+ */
 static void find_races_of_waiters(void)
 {
 	for (unsigned i = 0; i < threads; i++)
@@ -770,6 +773,7 @@ static void decide(struct node *node, mask enabled, bool is_new)
 	node->backtrack = enabled;
 	open = open_decisions(node);
 	if (!open) {
+		find_races_of_waiters();
 		/* Others have been through everything from here. */
 		recorded = depth;
 		pruned = true;

@@ -9,12 +9,31 @@
 #include "gate.h"
 #include "mm/heap.h"
 #include "sys/fd.h"
+#include "sys/pipe.h"
 #include "sys/process.h"
 #include "sys/user.h"
 
 struct host_vcpu sys_vcpu;
 const struct pg_boot *pg_boot;
 _Atomic long sys_allocated, sys_fail_after = -1;
+
+_Atomic unsigned sys_broken_pipes;
+
+/* ---- what needs threads ---- */
+
+void pg_pipe_broken(struct pg_task *task)
+{
+	assert(task);
+	sys_broken_pipes++;
+}
+
+/* There is one, which nobody looks at. */
+__attribute__((weak)) bool pg_thread_visit(uint32_t tid,
+					   void (*visit)(struct pg_thread *thread, void *argument),
+					   void *argument)
+{
+	return tid == PG_PID;
+}
 
 enum pg_poll pg_sys_open(struct pg_future *future, struct pg_task *waker);
 
@@ -28,7 +47,8 @@ void *pg_alloc(size_t size)
 		return NULL;
 	if (sys_fail_after > 0)
 		sys_fail_after--;
-	memory = malloc(size);
+	/* As the kernel's: what is made of cache lines begins with one. */
+	memory = size && size % 64 == 0 ? aligned_alloc(64, size) : malloc(size);
 	assert(memory);
 	memset(memory, 0xa5, size);
 	sys_allocated++;
@@ -98,16 +118,41 @@ __attribute__((weak)) int pg_signal_mask_during(struct pg_syscall *call, uint64_
 	return size != sizeof(mask) ? -EINVAL : pg_user_read(&mask, address, sizeof(mask));
 }
 
+__attribute__((weak)) bool pg_signal_interrupts(struct pg_syscall *call)
+{
+	return false;
+}
+
 /* ---- calls ---- */
 
 static enum pg_poll call_poll(struct pg_future *future, struct pg_task *waker)
 {
-	struct pg_syscall *call = pg_container_of(future, struct pg_syscall, async.future);
+	struct sys_call *self = pg_container_of(future, struct sys_call, call.async.future);
+	struct pg_syscall *call = &self->call;
 
-	return call->entry->poll(future, waker);
+	if (!self->dropped) {
+		if (call->entry->poll(future, waker) == PG_READY)
+			return PG_READY;
+		if (!self->signalled || !call->interrupt)
+			return PG_PENDING;
+		pg_async_drop(future);
+		self->dropped = true;
+	}
+	if (pg_task_pins(&self->task))
+		return PG_PENDING;
+	call->result = call->interrupt(call);
+	return PG_READY;
 }
 
-static const struct pg_future_ops call_ops = { call_poll, pg_async_drop };
+static void call_drop(struct pg_future *future)
+{
+	struct sys_call *self = pg_container_of(future, struct sys_call, call.async.future);
+
+	if (!self->dropped)
+		pg_async_drop(future);
+}
+
+static const struct pg_future_ops call_ops = { call_poll, call_drop };
 
 static void call_done(struct pg_task *task)
 {
@@ -181,6 +226,13 @@ void sys_cancel(struct sys_call *call)
 	pg_task_cancel(&call->task);
 	host_settle(&sys_vcpu);
 	sys_serve(PG_OP_CANCEL, 0);
+}
+
+void sys_interrupt(struct sys_call *call)
+{
+	call->signalled = true;
+	pg_task_wake(&call->task);
+	host_settle(&sys_vcpu);
 }
 
 bool sys_path_is(uint64_t address, uint64_t length, const char *text)

@@ -21,7 +21,8 @@ struct sys_call {
 	struct pg_syscall call;
 	struct pg_syscall_entry entry;
 	struct pg_task task;
-	bool done; /* the task is; call.result is valid unless task.cancelled */
+	bool done; /* the task is; call.result is valid unless the task was cancelled */
+	bool signalled, dropped;
 };
 
 extern struct host_vcpu sys_vcpu;
@@ -56,6 +57,12 @@ void sys_serve(enum pg_op op, int64_t result);
 /* Cancel the call's task, and answer its cancellation. */
 void sys_cancel(struct sys_call *call);
 
+/*
+ * A signal interrupts the call, as signal/deliver.c has it: unless it is READY after all, it is
+ * dropped, and done once its hypercalls are settled, which is for the test to see to.
+ */
+void sys_interrupt(struct sys_call *call);
+
 /* Whether a path in an entry (address, length) is `text`. */
 bool sys_path_is(uint64_t address, uint64_t length, const char *text);
 
@@ -64,5 +71,8 @@ int sys_open(int32_t handle, uint64_t flags);
 
 /* pg_alloc: blocks not freed; fail the one after the next `n` (-1: none). */
 extern _Atomic long sys_allocated, sys_fail_after;
+
+/* How often a thread wrote where nobody reads. */
+extern _Atomic unsigned sys_broken_pipes;
 
 #endif

@@ -497,6 +497,25 @@ Test(io, append_set_later)
 
 /* ---- cancelled calls ---- */
 
+/* The host's pipes have SIGPIPE as ours, also if a signal comes in between. */
+Test(io, nobody_reads)
+{
+	int fd = sys_open(7, O_RDWR);
+	struct pg_sqe entry;
+
+	sys_start(&call, pg_sys_write, fd, BUFFER, 10);
+	sys_serve(PG_OP_WRITE, -EPIPE);
+	expect_result(-EPIPE);
+	cr_assert_eq(sys_broken_pipes, 1);
+	sys_start(&call, pg_sys_write, fd, BUFFER, 10);
+	entry = sys_take(PG_OP_WRITE);
+	sys_interrupt(&call);
+	sys_serve(PG_OP_CANCEL, 0);
+	sys_answer(&entry, -EPIPE);
+	expect_result(-EPIPE);
+	cr_assert_eq(sys_broken_pipes, 2);
+}
+
 Test(io, cancelled_read_keeps_its_file)
 {
 	struct sys_call closing;
@@ -735,6 +754,32 @@ Test(io, poll_waits_for_the_first)
 	cr_assert_eq(sys_allocated, before);
 }
 
+/* What a dropped operation has found is told all the same. */
+Test(io, poll_interrupted)
+{
+	struct pollfd fds[2] = { { sys_open(7, O_RDWR), POLLIN, 0 },
+				 { sys_open(8, O_RDWR), POLLIN, 0 } };
+	long before = sys_allocated;
+
+	for (int i = 0; i < 2; i++) {
+		struct pg_sqe entry[2];
+
+		sys_start(&call, pg_sys_poll, (uintptr_t)fds, 2, -1);
+		entry[0] = sys_take(PG_OP_POLL);
+		entry[1] = sys_take(PG_OP_POLL);
+		sys_interrupt(&call);
+		sys_serve(PG_OP_CANCEL, 0);
+		sys_serve(PG_OP_CANCEL, 0);
+		sys_answer(&entry[0], -ECANCELED);
+		cr_assert_not(call.done);
+		sys_answer(&entry[1], i ? POLLIN : -ECANCELED);
+		expect_result(i ? 1 : -EINTR);
+		cr_assert_eq(fds[0].revents, 0);
+		cr_assert_eq(fds[1].revents, i ? POLLIN : 0);
+	}
+	cr_assert_eq(sys_allocated, before);
+}
+
 Test(io, poll_without_waiting)
 {
 	struct pollfd fd = { sys_open(7, O_RDWR), POLLIN, 0 };
@@ -793,7 +838,7 @@ Test(io, poll_errors)
 	struct timespec bad = { 0, 1000000000 };
 	struct pollfd fd = { 0, POLLIN, 0 };
 
-	cr_assert_eq(sys_now(pg_sys_poll, (uintptr_t)&fd, 65, 0), -EINVAL);
+	cr_assert_eq(sys_now(pg_sys_poll, (uintptr_t)&fd, 1025, 0), -EINVAL);
 	cr_assert_eq(sys_now(pg_sys_poll, SYS_HOLE, 1, 0), -EFAULT);
 	cr_assert_eq(sys_now(pg_sys_ppoll, (uintptr_t)&fd, 1, (uintptr_t)&bad), -EINVAL);
 	cr_assert_eq(sys_now(pg_sys_ppoll, (uintptr_t)&fd, 1, SYS_HOLE), -EFAULT);

@@ -1,5 +1,6 @@
 /* Page tables and frames: permissions, W^X, sealing, exhaustion; and a reference model. */
 #include <criterion/criterion.h>
+#include <sys/mman.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -670,4 +671,30 @@ Test(mmu, agrees_with_a_model_over_random_operations)
 	}
 	cr_assert_gt(sealed_pages, 0);
 	compare(idle, 20000);
+}
+
+static bool backed(uint64_t va)
+{
+	unsigned char resident = 0;
+	void *host = uhyve_mmu_at(&mmu, gva(va), PAGE);
+
+	cr_assert_not_null(host);
+	cr_assert_eq(mincore(host, PAGE, &resident), 0);
+	return resident & 1;
+}
+
+/* Both ends of a mapping are backed at once; of a stack, the upper end alone, and less of it. */
+Test(mmu, what_is_backed_at_once)
+{
+	cr_assert_eq(uhyve_mmu_map(&mmu, gva(VA), 32 * PAGE, R | W), 0);
+	cr_assert_eq(uhyve_mmu_map(&mmu, gva(VA + 64 * PAGE), 32 * PAGE,
+				   R | W | UHYVE_PROT_GROWSDOWN),
+		     0);
+	cr_assert_eq(uhyve_mmu_map(&mmu, gva(VA + 128 * PAGE), PAGE, R | W | UHYVE_PROT_GROWSDOWN),
+		     0);
+	for (unsigned i = 0; i < 32; i++) {
+		cr_expect_eq(backed(VA + i * PAGE), i < 4 || i >= 28, "page %u", i);
+		cr_expect_eq(backed(VA + (64 + i) * PAGE), i >= 30, "page %u of a stack", i);
+	}
+	cr_expect(backed(VA + 128 * PAGE));
 }

@@ -58,6 +58,8 @@ static struct pg_thread *ended_thread;
 
 _Noreturn void pg_process_kill(int signal, struct pg_thread *thread)
 {
+	/* It may be held, and nothing else runs. */
+	pg_spin_init(&pg_signals.lock);
 	ended_by = signal;
 	ended_thread = thread;
 	longjmp(ended, 1);
@@ -74,6 +76,14 @@ bool pg_arch_has_registers(const struct pg_thread *thread)
 void pg_arch_fault_info(struct pg_thread *thread, struct pg_siginfo *info)
 {
 	*info = (struct pg_siginfo){ .signal = PG_SIGSEGV, .address = thread->address };
+}
+
+/* No thread's registers are in a processor here. */
+struct pg_cpu *pg_cpu_self(void)
+{
+	static struct pg_cpu cpu;
+
+	return &cpu;
 }
 
 static int vectors_fail;

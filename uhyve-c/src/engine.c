@@ -27,9 +27,8 @@ struct port {
 	struct pg_cqe *cq;
 	int kick_fd;
 	uint32_t sq_head, cq_tail;
-	uint32_t in_flight;             /* taken and not completed          */
-	bool pushed;                    /* completions since the last look at `parked` */
-	struct uhyve_request *deadline; /* the pending DEADLINE, or NULL     */
+	uint32_t in_flight; /* taken and not completed          */
+	bool pushed;        /* completions since the last look at `parked` */
 
 	/* PG_CQ_DEPTH requests: those used before (most recent first), then `fresh` ones. */
 	struct uhyve_request *requests, *free;
@@ -48,7 +47,6 @@ struct uhyve_engine {
 
 	bool broken; /* the guest has broken the rules                        */
 	struct uhyve_request *requests;
-	uint64_t nearest; /* DEADLINE operation of all ports, or NEVER         */
 	uint64_t last_tick;
 	unsigned served; /* entries since the last look at the clock          */
 
@@ -162,60 +160,12 @@ static void submit(struct uhyve_engine *engine, struct uhyve_request *request)
 		engine->io->ops->submit(engine->io, request);
 }
 
-/* ---- the operation DEADLINE ---- */
-
-static void find_nearest(struct uhyve_engine *engine)
-{
-	engine->nearest = NEVER;
-	for (unsigned i = 0; i < engine->port_count; i++) {
-		const struct uhyve_request *deadline = engine->ports[i].deadline;
-
-		if (deadline && deadline->offset < engine->nearest)
-			engine->nearest = deadline->offset;
-	}
-}
-
-static void end_deadline(struct uhyve_engine *engine, struct port *port, int64_t result)
-{
-	struct uhyve_request *deadline = port->deadline;
-
-	port->deadline = NULL;
-	retire(engine, deadline, result);
-	find_nearest(engine);
-}
-
-static int64_t start_deadline(struct uhyve_engine *engine, struct port *port,
-			      struct uhyve_request *request)
-{
-	if (port->deadline)
-		end_deadline(engine, port, -ECANCELED);
-	if (request->offset == NEVER || request->offset <= now_ns(engine))
-		return 0;
-	port->deadline = request;
-	if (request->offset < engine->nearest)
-		engine->nearest = request->offset;
-	return UHYVE_PENDING;
-}
-
-static void meet_deadlines(struct uhyve_engine *engine, uint64_t now)
-{
-	for (unsigned i = 0; now >= engine->nearest && i < engine->port_count; i++) {
-		struct port *port = &engine->ports[i];
-
-		if (port->deadline && port->deadline->offset <= now) {
-			end_deadline(engine, port, 0);
-			interrupt(engine, port);
-		}
-	}
-}
-
 /* ---- the clock ---- */
 
 /* What is due: deadlines, looks at who runs, and the tick. */
 static void look_at_clock(struct uhyve_engine *engine, uint64_t now)
 {
 	engine->served = 0;
-	meet_deadlines(engine, now);
 	uhyve_looking_look(&engine->looking, now);
 	if (now - engine->last_tick >= TICK_NS) {
 		engine->last_tick = now;
@@ -235,8 +185,7 @@ static struct uhyve_request *find_deferred(struct uhyve_engine *engine, unsigned
 	return NULL;
 }
 
-static int64_t start_cancel(struct uhyve_engine *engine, struct port *port,
-			    struct uhyve_request *request)
+static int64_t start_cancel(struct uhyve_engine *engine, struct uhyve_request *request)
 {
 	struct uhyve_request *target = find_deferred(engine, request->port, request->offset);
 
@@ -244,9 +193,6 @@ static int64_t start_cancel(struct uhyve_engine *engine, struct port *port,
 		return -ENOENT;
 	target->cancelled = true;
 	switch (target->step) {
-	case UHYVE_STEP_ENGINE:
-		end_deadline(engine, port, -ECANCELED);
-		return 0;
 	case UHYVE_STEP_WORKER:
 		return uhyve_workers_cancel(engine->workers, target) ? 0 : -EALREADY;
 	default:
@@ -269,8 +215,7 @@ static void dispatch(struct uhyve_engine *engine, struct port *port, const struc
 	request->port = (unsigned)(port - engine->ports);
 	result = uhyve_operation_start(&engine->guest, request, entry);
 	if (result == UHYVE_PENDING && request->step == UHYVE_STEP_ENGINE) {
-		result = entry->op == PG_OP_DEADLINE ? start_deadline(engine, port, request)
-						     : start_cancel(engine, port, request);
+		result = start_cancel(engine, request);
 		if (result == UHYVE_PENDING)
 			link_deferred(engine, request);
 	} else if (result == UHYVE_PENDING) {
@@ -440,8 +385,6 @@ static void go_to_sleep(struct uhyve_engine *engine, uint64_t now)
 {
 	uint64_t look_at = uhyve_looking_next(&engine->looking);
 
-	if (engine->nearest < look_at)
-		look_at = engine->nearest;
 	for (unsigned i = 0; i < engine->port_count; i++)
 		pg_ring_server_sleep(engine->ports[i].ring, look_at);
 	atomic_store(&engine->inbox.asleep, true);
@@ -476,8 +419,6 @@ static void idle(struct uhyve_engine *engine)
 	spin_end = engine->idle_since + engine->spin_budget;
 	/* Sleeping takes longer than a deadline that is near: meet it awake. */
 	deadline = uhyve_looking_deadline(&engine->looking);
-	if (engine->nearest < deadline)
-		deadline = engine->nearest;
 	if (deadline != NEVER && deadline < now + engine->spin_budget)
 		spin_end = deadline;
 	if (now >= spin_end)
@@ -590,7 +531,6 @@ static int engine_init(struct uhyve_engine *engine, const struct uhyve_engine_co
 
 	engine->config = *config;
 	engine->port_count = config->port_count;
-	engine->nearest = NEVER;
 	engine->spin_budget = config->spin_ns;
 	engine->inbox.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (engine->inbox.wake_fd < 0)

@@ -255,6 +255,7 @@ static bool range_used(const struct uhyve_mmu *mmu, uint64_t va, uint64_t length
  * guest is the dearest way to touch memory: ten to thirty times the host's own price.
  */
 #define POPULATE_PAGES 4
+#define STACK_PAGES    2
 
 static void populate(const struct uhyve_mmu *mmu, uint64_t va, uint64_t pages)
 {
@@ -294,6 +295,14 @@ int uhyve_mmu_map(struct uhyve_mmu *mmu, uhyve_gva va, uint64_t length, uint32_t
 		}
 		*entry = frame | bits;
 		at += PG_PAGE_SIZE;
+	}
+	/* A stack, of which there may be thousands: mostly two pages are all that is ever used. */
+	if (prot & UHYVE_PROT_GROWSDOWN) {
+		uint64_t pages =
+			length > STACK_PAGES * PG_PAGE_SIZE ? STACK_PAGES : length / PG_PAGE_SIZE;
+
+		populate(mmu, va.v + length - pages * PG_PAGE_SIZE, pages);
+		return 0;
 	}
 	populate(mmu, va.v, length / PG_PAGE_SIZE);
 	if (length > POPULATE_PAGES * PG_PAGE_SIZE)

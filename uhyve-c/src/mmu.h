@@ -39,6 +39,7 @@ struct uhyve_mmu {
 #define UHYVE_PROT_SUPERVISOR 0x100 /* not for CPL3                         */
 #define UHYVE_PROT_DEVICE     0x200 /* uncached                             */
 #define UHYVE_PROT_SEALED     0x400 /* the guest may only narrow it further */
+#define UHYVE_PROT_GROWSDOWN  0x800 /* map: only its upper end is used soon */
 
 int uhyve_mmu_init(struct uhyve_mmu *mmu, struct uhyve_memory *memory, struct uhyve_error *error);
 void uhyve_mmu_free(struct uhyve_mmu *mmu);

@@ -8,7 +8,7 @@
  *
  *   what arrives            what the nub does
  *   ----------------------  ----------------------------------------------------
- *   PG_VECTOR_WAKE          pending = 1, end of interrupt, return
+ *   PG_VECTOR_WAKE          pending = 1, end of interrupt, return (never to the hlt)
  *   PG_VECTOR_PREEMPT       in user code: leave rip, rflags and rax in the shared block,
  *                           go to the kernel's `preempted` at CPL3; elsewhere preempt = 1,
  *                           return; end of interrupt both times

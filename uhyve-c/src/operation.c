@@ -254,11 +254,16 @@ static int64_t memory(struct uhyve_guest *guest, const struct pg_sqe *entry)
 {
 	uint64_t start = entry->arg[0], length = entry->arg[1], prot = entry->arg[2];
 	uhyve_gva va = { start };
+	uint32_t hint = 0;
 
 	if ((start | length) & (PG_PAGE_SIZE - 1) || length == 0)
 		return -EINVAL;
 	if (start < PG_VA_MIN || start >= PG_VA_USER_END || length > PG_VA_USER_END - start)
 		return -EINVAL;
+	if (entry->op == PG_OP_MAP && (prot & PG_PROT_GROWSDOWN)) {
+		prot ^= PG_PROT_GROWSDOWN;
+		hint = UHYVE_PROT_GROWSDOWN;
+	}
 	if (entry->op == PG_OP_MAP || entry->op == PG_OP_PROTECT) {
 		if (prot & ~(uint64_t)(PG_PROT_READ | PG_PROT_WRITE | PG_PROT_EXEC))
 			return -EINVAL;
@@ -268,7 +273,7 @@ static int64_t memory(struct uhyve_guest *guest, const struct pg_sqe *entry)
 
 	switch (entry->op) {
 	case PG_OP_MAP:
-		return uhyve_mmu_map(guest->mmu, va, length, (uint32_t)prot);
+		return uhyve_mmu_map(guest->mmu, va, length, (uint32_t)prot | hint);
 	case PG_OP_PROTECT:
 		if ((prot & PG_PROT_EXEC) && in_use(guest, start, length))
 			return -EBUSY;
@@ -409,7 +414,6 @@ int64_t uhyve_operation_start(struct uhyve_guest *guest, struct uhyve_request *r
 	case PG_OP_ISATTY:
 	case PG_OP_WINSIZE:
 		return start_on_handle(guest, request, entry);
-	case PG_OP_DEADLINE:
 	case PG_OP_CANCEL:
 		request->offset = entry->arg[0];
 		return defer(request, UHYVE_STEP_ENGINE);

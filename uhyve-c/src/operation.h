@@ -29,8 +29,8 @@ struct uhyve_guest {
 
 /*
  * Start what `entry` (a copy) says. Returns the result, or UHYVE_PENDING with
- * request->step set. DEADLINE and CANCEL are the engine's own: UHYVE_STEP_ENGINE, their
- * argument in request->offset. Unknown operations: -ENOSYS. Engine thread; does not block.
+ * request->step set. CANCEL is the engine's own: UHYVE_STEP_ENGINE, its argument in
+ * request->offset. Unknown operations: -ENOSYS. Engine thread; does not block.
  */
 int64_t uhyve_operation_start(struct uhyve_guest *guest, struct uhyve_request *request,
 			      const struct pg_sqe *entry);

@@ -35,7 +35,7 @@ enum uhyve_step {
 	UHYVE_STEP_WAIT,   /* backend: until `fd` has one of `events`; result: the events */
 	UHYVE_STEP_RUN,    /* backend: the transfer or the fsync itself, however long */
 	UHYVE_STEP_WORKER, /* a worker thread: an operation io_uring lacks       */
-	UHYVE_STEP_ENGINE, /* nothing but the engine ends it (deadlines, cancels) */
+	UHYVE_STEP_ENGINE, /* the engine's own: a cancel                    */
 };
 
 struct uhyve_handle;
@@ -61,7 +61,7 @@ struct uhyve_request {
 	bool moves_position;         /* counted in handle->movers while deferred    */
 	int poll_slot;               /* threads backend: place in the poller's array, or -1 */
 
-	uint64_t offset; /* reads, writes; also: fsync's, lseek's, deadline's argument */
+	uint64_t offset; /* reads, writes; also: fsync's, lseek's, cancel's argument */
 	uint64_t length; /* ftruncate                                      */
 	int64_t done;    /* bytes moved in earlier steps                    */
 

@@ -230,12 +230,39 @@ void pg_arch_load(struct pg_thread *thread)
 		load(cpu, thread);
 }
 
+/*
+ * Where a fault on the kernel's stack is dealt with, for good: that stack may be full, and
+ * what lies on it is wanted for the backtrace. Used by entry.S.
+ */
+char pg_arch_fault_stacks[PG_MAX_VCPUS][PG_FAULT_STACK] __attribute__((aligned(16)));
+
+/* Where a system call of a task leaves its registers, for the report. It is the end: one will do. */
+static struct pg_thread app_thread;
+
+/* Returned to where every call goes to the executor (PG_DISPATCH_RETURN). */
+static _Noreturn void app_syscall(void)
+{
+	pg_process_kill_task(&app_thread);
+}
+
+/* A task makes no system calls. If it does, there may never have been a thread on this vCPU. */
+static void expect_no_syscall(struct pg_cpu *cpu)
+{
+	char *end = pg_arch_fault_stacks[cpu->index] + PG_FAULT_STACK;
+	uint64_t *frame = (uint64_t *)end - 10; /* as ENTER_USER leaves one; aligned */
+
+	frame[7] = (uint64_t)app_syscall;
+	cpu->shared->kstack = (uint64_t)frame;
+	cpu->shared->thread = (uint64_t)&app_thread;
+}
+
 /* Code of a task finds the registers as a function does: no contents, but a known mode. */
 void pg_arch_app_load(struct pg_cpu *cpu, uint64_t fs_base)
 {
 	if (cpu->app_fs_base == PG_NO_APP) {
 		pg_arch_unload(cpu);
 		pg_xstate_reset(cpu);
+		expect_no_syscall(cpu);
 	}
 	pg_arch_set_fs_base(fs_base);
 	cpu->app_fs_base = fs_base;
@@ -313,12 +340,6 @@ struct pg_thread *pg_thread_current(void)
 }
 
 /* ---- exceptions ---- */
-
-/*
- * Where a fault on the kernel's stack is dealt with, for good: that stack may be full, and
- * what lies on it is wanted for the backtrace. Used by entry.S.
- */
-char pg_arch_fault_stacks[PG_MAX_VCPUS][PG_FAULT_STACK] __attribute__((aligned(16)));
 
 _Static_assert(offsetof(struct pg_vcpu, index) == PG_VCPU_INDEX, "entry.S");
 _Static_assert(sizeof(struct pg_regs) == PG_REGS_SIZE, "entry.S");

@@ -836,12 +836,13 @@ static void end_with_all_in_flight(void)
 {
 	for (int i = 0; i < PG_SQ_DEPTH; i++)
 		push(PG_OP_READ, 0, at(buffer), 1, PG_OFFSET_STREAM, 0);
+	/* The loader may have taken one entry only. */
 	while (pg_sq_full(&self->ring))
 		__builtin_ia32_pause();
 	push(PG_OP_POLL, 0, 1, 0, 0, 0);
 	while (pg_sq_full(&self->ring))
 		__builtin_ia32_pause();
-	push(PG_OP_DEADLINE, 0, UINT64_MAX - 1, 0, 0, 0);
+	(void)pg_ring_set_deadline(&self->ring, UINT64_MAX - 1);
 	while (atomic_load(&self->ring.sq_head) != atomic_load(&self->ring.sq_tail))
 		__builtin_ia32_pause();
 }

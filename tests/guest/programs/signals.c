@@ -1464,6 +1464,25 @@ TEST(itimer)
 	CHECK(count == 1);
 }
 
+/* No system call in sight: the thread is interrupted where it computes, and goes on there. */
+TEST(compute)
+{
+	struct itimerval set = { .it_interval = { 0, 10000 }, .it_value = { 0, 10000 } };
+	uint64_t sum = 1, check = 1, rounds = 0;
+
+	handle_info(SIGALRM, check_initial_state, 0);
+	CHECK(setitimer(ITIMER_REAL, &set, NULL) == 0);
+	while (count < 5) {
+		sum = sum * 6364136223846793005ull + 1442695040888963407ull;
+		rounds++;
+	}
+	set = (struct itimerval){ 0 };
+	CHECK(setitimer(ITIMER_REAL, &set, NULL) == 0);
+	while (rounds--)
+		check = check * 6364136223846793005ull + 1442695040888963407ull;
+	CHECK(sum == check);
+}
+
 /* ---- hostile frames: each must end in SIGSEGV's handler, or be harmless ---- */
 
 static volatile int step; /* in the order of the cases below */
@@ -1716,6 +1735,7 @@ static const struct {
 	ENTRY(storm),
 	ENTRY(alarm),
 	ENTRY(itimer),
+	ENTRY(compute),
 	ENTRY(hostile),
 	ENTRY(end),
 	ENTRY(end_alarm),

@@ -12,6 +12,8 @@ extern const struct interleave_scenario park_post, park_post_stop, park_completi
 	park_completions;
 /* ring.c: the loader's half */
 extern const struct interleave_scenario ring_submit, ring_contend, ring_deadline;
+/* look.c: user code runs, and something waits */
+extern const struct interleave_scenario look_post;
 /* waitq.c */
 extern const struct interleave_scenario waitq_pass_on, waitq_condition, lock_exclusive;
 /* runq.c: the queue alone */

@@ -1,0 +1,1 @@
+"""What scripts/trace-view is made of: the trace (model), tables, a text timeline, a picture."""
