@@ -68,7 +68,11 @@ struct pg_boot {
 enum pg_dispatch {
 	PG_DISPATCH_UNION,  /* polled in place; only PENDING goes to the executor */
 	PG_DISPATCH_RETURN, /* every call returns to the executor, which polls it */
-	PG_DISPATCH_STACK,  /* polled on the program's stack, PENDING exchanges contexts */
+	/*
+	 * Polled on the program's stack, which has to be there; PENDING exchanges contexts. Calls
+	 * that may take that stack away use the kernel's.
+	 */
+	PG_DISPATCH_STACK,
 };
 
 #define PG_XSAVE_XSAVEC  1 /* the processor has XSAVEC (else XSAVE)         */
