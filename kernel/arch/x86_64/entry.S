@@ -9,6 +9,7 @@
 #include "abi/layout.h"
 #include "abi/vcpu.h"
 #include "fault.h"
+#include "arch/x86_64/asm.h"
 
 /* struct pg_regs, at offset 0 of struct pg_thread. */
 #define RAX 0
@@ -53,14 +54,6 @@
 #define FRAME_RFLAGS (FRAME + 48)
 
 	.text
-	.macro FUNCTION name
-	.globl \name
-	.hidden \name
-	.type \name, @function
-	.balign 16
-\name:
-	.endm
-
 	.macro SAVE_ALL_BUT_RAX to
 	movq %rbx, RBX(\to)
 	movq %rdx, RDX(\to)
@@ -88,14 +81,27 @@ pg_entry:
 	call pg_boot_vcpu
 	ud2
 
-	/* Callee-saved registers, and 8 bytes so that calls from here find rsp aligned. */
-	.macro ENTER_USER
+	.macro PUSH_CALLEE_SAVED
 	pushq %rbp
 	pushq %rbx
 	pushq %r12
 	pushq %r13
 	pushq %r14
 	pushq %r15
+	.endm
+
+	.macro POP_CALLEE_SAVED
+	popq %r15
+	popq %r14
+	popq %r13
+	popq %r12
+	popq %rbx
+	popq %rbp
+	.endm
+
+	/* Callee-saved registers, and 8 bytes so that calls from here find rsp aligned. */
+	.macro ENTER_USER
+	PUSH_CALLEE_SAVED
 	subq $8, %rsp
 	movq %rsp, %gs:PG_VCPU_KSTACK
 	movq %rdi, %gs:PG_VCPU_THREAD
@@ -110,12 +116,7 @@ pg_entry:
 	.macro LEAVE_USER trap
 	movl $\trap, %eax
 	addq $8, %rsp
-	popq %r15
-	popq %r14
-	popq %r13
-	popq %r12
-	popq %rbx
-	popq %rbp
+	POP_CALLEE_SAVED
 	ret
 	.endm
 
@@ -247,35 +248,40 @@ FUNCTION pg_arch_syscall_stack
  * is, and return TRAP_PENDING from pg_arch_run_*. pg_arch_run_context comes back here.
  */
 FUNCTION pg_arch_exchange
-	pushq %rbp
-	pushq %rbx
-	pushq %r12
-	pushq %r13
-	pushq %r14
-	pushq %r15
+	PUSH_CALLEE_SAVED
 	movq %rsp, THREAD_CONTEXT(%rdi)
 	movq %gs:PG_VCPU_KSTACK, %rsp
 	LEAVE_USER TRAP_PENDING
 
 /* enum pg_trap pg_arch_run_context(struct pg_thread *thread) */
 FUNCTION pg_arch_run_context
-	pushq %rbp
-	pushq %rbx
-	pushq %r12
-	pushq %r13
-	pushq %r14
-	pushq %r15
+	PUSH_CALLEE_SAVED
 	subq $8, %rsp
 	movq %rsp, %gs:PG_VCPU_KSTACK
 	movq %rdi, %gs:PG_VCPU_THREAD
 	movq THREAD_CONTEXT(%rdi), %rsp
-	popq %r15
-	popq %r14
-	popq %r13
-	popq %r12
-	popq %rbx
-	popq %rbp
+	POP_CALLEE_SAVED
 	ret
+
+	/*
+	 * From user code that was interrupted, with the program's registers but for the three whose
+	 * values are in the vCPU's block: all to the thread, which is in rax then; kernel's stack.
+	 */
+	.macro LEAVE_INTERRUPTED rax, rip, rflags
+	movq %gs:PG_VCPU_THREAD, %rax
+	SAVE_ALL_BUT_RAX %rax
+	movq %rcx, RCX(%rax)
+	movq %r11, R11(%rax)
+	movq %rsp, RSP(%rax)
+	movq %gs:\rax, %rcx
+	movq %rcx, RAX(%rax)
+	movq %gs:\rip, %rcx
+	movq %rcx, RIP(%rax)
+	movq %gs:\rflags, %rcx
+	movq %rcx, RFLAGS(%rax)
+	movq %gs:PG_VCPU_KSTACK, %rsp
+	cld
+	.endm
 
 /*
  * Exceptions. All registers but rax are as they were; the rest is in the frame that the
@@ -304,19 +310,7 @@ FUNCTION pg_arch_upcall
 	cmpq $PG_VCPU_STRIDE, %rax
 	jb upcall_in_kernel
 
-	movq %gs:PG_VCPU_THREAD, %rax
-	SAVE_ALL_BUT_RAX %rax
-	movq %rcx, RCX(%rax)
-	movq %r11, R11(%rax)
-	movq %rsp, RSP(%rax)
-	movq %gs:FRAME_RAX, %rcx
-	movq %rcx, RAX(%rax)
-	movq %gs:FRAME_RIP, %rcx
-	movq %rcx, RIP(%rax)
-	movq %gs:FRAME_RFLAGS, %rcx
-	movq %rcx, RFLAGS(%rax)
-	movq %gs:PG_VCPU_KSTACK, %rsp
-	cld
+	LEAVE_INTERRUPTED FRAME_RAX, FRAME_RIP, FRAME_RFLAGS
 	movq %rax, %rdi
 	call pg_arch_exception		/* copies vector, error and address */
 	LEAVE_USER TRAP_EXCEPTION
@@ -350,19 +344,7 @@ upcall_in_kernel:
  * are as they were. Until user code runs again the nub writes none of these words.
  */
 FUNCTION pg_arch_preempted
-	movq %gs:PG_VCPU_THREAD, %rax
-	SAVE_ALL_BUT_RAX %rax
-	movq %rcx, RCX(%rax)
-	movq %r11, R11(%rax)
-	movq %rsp, RSP(%rax)
-	movq %gs:PG_VCPU_PREEMPT_RAX, %rcx
-	movq %rcx, RAX(%rax)
-	movq %gs:PG_VCPU_PREEMPT_RIP, %rcx
-	movq %rcx, RIP(%rax)
-	movq %gs:PG_VCPU_PREEMPT_RFLAGS, %rcx
-	movq %rcx, RFLAGS(%rax)
-	movq %gs:PG_VCPU_KSTACK, %rsp
-	cld
+	LEAVE_INTERRUPTED PG_VCPU_PREEMPT_RAX, PG_VCPU_PREEMPT_RIP, PG_VCPU_PREEMPT_RFLAGS
 	LEAVE_USER TRAP_INTERRUPT
 
 	.section .note.GNU-stack, "", @progbits

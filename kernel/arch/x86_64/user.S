@@ -3,17 +3,11 @@
  * pg_user_code_end makes the function that was called return -EFAULT: so these use no
  * stack but for their return address.
  */
+#include "arch/x86_64/asm.h"
+
 #define EFAULT 14
 
 	.text
-	.macro FUNCTION name
-	.globl \name
-	.hidden \name
-	.type \name, @function
-	.balign 16
-\name:
-	.endm
-
 	.globl pg_user_code_start, pg_user_code_end
 	.hidden pg_user_code_start, pg_user_code_end
 pg_user_code_start:

@@ -2,15 +2,9 @@
  * The SSE registers alone, to and from where XSAVE has them (SDM vol. 1, 13.4.1): MXCSR at 24,
  * registers from 160 on.
  */
-	.text
-	.macro FUNCTION name
-	.globl \name
-	.hidden \name
-	.type \name, @function
-	.balign 16
-\name:
-	.endm
+#include "arch/x86_64/asm.h"
 
+	.text
 /* void pg_sse_save(void *area) */
 FUNCTION pg_sse_save
 	stmxcsr 24(%rdi)
