@@ -91,6 +91,7 @@ static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 			}
 			if (!thread->exited && pg_arch_shared()->preempt) {
 				pg_arch_shared()->counters.preemptions++;
+				pg_trace(waker->executor, PG_TRACE_PREEMPT, waker, 0);
 				return yield(waker);
 			}
 			break;

@@ -21,7 +21,7 @@
 	X(5, YIELD, "yield", "its poll ended: it runs again later")                                \
 	X(6, DONE, "done", "its poll ended: the task is done")                                     \
 	X(7, SYSCALL, "syscall", "task waits in system call `arg`; follows before PENDING")        \
-	X(8, PREEMPT, "preempt", "user code of the task was interrupted; YIELD follows")           \
+	X(8, PREEMPT, "preempt", "the turn of the task is over; YIELD follows")                    \
 	X(9, WAKE, "wake", "task was enqueued for vCPU `arg`; more: the waking task or 0")         \
 	X(10, STEAL, "steal", "task was taken over from vCPU `arg`")                               \
 	X(11, SPIN, "spin", "nothing to run: looks for work")                                      \

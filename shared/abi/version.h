@@ -12,7 +12,7 @@
 #ifndef PG_ABI_VERSION_H
 #define PG_ABI_VERSION_H
 
-#define PG_ABI_MAJOR 1
+#define PG_ABI_MAJOR 2
 #define PG_ABI_MINOR 0
 
 #define PG_NOTE_NAME "Pagurus"

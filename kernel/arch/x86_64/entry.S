@@ -9,7 +9,7 @@
 #include "abi/layout.h"
 #include "abi/vcpu.h"
 #include "fault.h"
-#include "arch/x86_64/asm.h"
+#include "arch/x86_64/function.inc"
 
 /* struct pg_regs, at offset 0 of struct pg_thread. */
 #define RAX 0

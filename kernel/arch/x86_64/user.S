@@ -3,7 +3,7 @@
  * pg_user_code_end makes the function that was called return -EFAULT: so these use no
  * stack but for their return address.
  */
-#include "arch/x86_64/asm.h"
+#include "arch/x86_64/function.inc"
 
 #define EFAULT 14
 

@@ -2,7 +2,7 @@
  * The SSE registers alone, to and from where XSAVE has them (SDM vol. 1, 13.4.1): MXCSR at 24,
  * registers from 160 on.
  */
-#include "arch/x86_64/asm.h"
+#include "arch/x86_64/function.inc"
 
 	.text
 /* void pg_sse_save(void *area) */
