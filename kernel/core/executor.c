@@ -339,17 +339,23 @@ static bool steal_from(struct pg_executor *executor, unsigned index)
 	return count;
 }
 
-/* Whether what is seen at `peer` has been there for long enough. Remembers it if not. */
-static bool has_waited(struct pg_executor *executor, unsigned peer, const struct pg_suspect *seen)
+/*
+ * Whether what is seen at `peer` has been there for long enough. Remembers it if not; `moved`:
+ * since the last look there the peer has got on.
+ */
+static bool has_waited(struct pg_executor *executor, unsigned peer, const struct pg_suspect *seen,
+		       bool *moved)
 {
 	struct pg_suspect *suspect = &executor->suspect;
 	uint64_t now = pg_port_now();
 
 	if (!suspect->since || suspect->peer != peer || suspect->head != seen->head ||
 	    suspect->inbox != seen->inbox) {
+		*moved = suspect->since && suspect->peer == peer;
 		*suspect = (struct pg_suspect){ peer, seen->head, seen->inbox, now };
 		return false;
 	}
+	*moved = false;
 	return now - suspect->since >= PG_PATIENCE_NS;
 }
 
@@ -357,14 +363,20 @@ bool pg_executor_balance(struct pg_executor *executor, bool patient)
 {
 	struct pg_suspect *suspect = &executor->suspect, seen;
 	unsigned peer = suspect->peer;
+	bool moved = false;
 
 	/* All of them, wherever it begins: this one is among them. */
 	for (unsigned i = 0; i < executor->peer_count; i++) {
 		unsigned next = (peer + 1) % executor->peer_count;
 
 		if (peer != executor->index && look_at_peer(executor->peers[peer], &seen)) {
-			if (patient && !has_waited(executor, peer, &seen))
-				return false;
+			if (patient && !has_waited(executor, peer, &seen, &moved)) {
+				if (!moved)
+					return false;
+				/* One that is busy with short ones must not hide it either. */
+				peer = next;
+				continue;
+			}
 			if (steal_from(executor, peer)) {
 				suspect->since = 0;
 				return true;
@@ -375,7 +387,9 @@ bool pg_executor_balance(struct pg_executor *executor, bool patient)
 		}
 		peer = next;
 	}
-	suspect->since = 0;
+	/* If one has moved, and the others have nothing, it is looked at again. */
+	if (!moved)
+		suspect->since = 0;
 	return false;
 }
 

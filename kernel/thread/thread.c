@@ -52,11 +52,28 @@ static bool waits_on_its_stack(const struct pg_thread *thread)
 	       !thread->signals.dropped;
 }
 
+/* PG_VECTOR_PREEMPT came while the kernel ran. */
+static bool turn_is_over(struct pg_task *task)
+{
+	struct pg_vcpu *shared = pg_arch_shared();
+
+	if (!shared->preempt)
+		return false;
+	shared->counters.preemptions++;
+	pg_trace(task->executor, PG_TRACE_PREEMPT, task, 0);
+	return true;
+}
+
 /* The thread's future: user code, from trap to trap. */
 static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 {
 	struct pg_thread *thread = pg_container_of(future, struct pg_thread, future);
 
+	/*
+	 * Whoever wanted the vCPU has had it. What comes from here on counts, until the turn ends:
+	 * a thread may do little but trap, and be in the kernel whenever it is interrupted.
+	 */
+	pg_arch_shared()->preempt = 0;
 	for (;;) {
 		enum pg_trap trap;
 
@@ -89,14 +106,13 @@ static enum pg_poll poll(struct pg_future *future, struct pg_task *waker)
 					 thread->syscall.number);
 				return PG_PENDING;
 			}
-			if (!thread->exited && pg_arch_shared()->preempt) {
-				pg_arch_shared()->counters.preemptions++;
-				pg_trace(waker->executor, PG_TRACE_PREEMPT, waker, 0);
+			if (!thread->exited && turn_is_over(waker))
 				return yield(waker);
-			}
 			break;
 		case PG_TRAP_EXCEPTION:
 			pg_signal_exception(thread);
+			if (turn_is_over(waker))
+				return yield(waker);
 			break;
 		case PG_TRAP_INTERRUPT:
 			pg_trace(waker->executor, PG_TRACE_PREEMPT, waker, 0);

@@ -44,8 +44,11 @@ static void beside(const char *kind)
 			close(ends[0]);
 			close(ends[1]);
 			cr_assert(strstr(o.out.text, "ok\n"), "%s", o.out.text);
-			cr_log_info("%s on %u: %.30s, %lu preemptions", kind, vcpus, o.out.text,
-				    o.stats.preemptions);
+			cr_log_info("%s on %u: %.30s, %lu preemptions of %lu", kind, vcpus,
+				    o.out.text, o.stats.preemptions, o.stats.preemptions_sent);
+			/* Wherever an interrupt comes, it ends the turn. */
+			if (vcpus == 1 && !strcmp(kind, "trap"))
+				cr_assert_geq(2 * o.stats.preemptions, o.stats.preemptions_sent);
 			outcome_free(&o);
 		}
 	}
@@ -69,6 +72,11 @@ Test(fair, beside_threads_that_call, .timeout = 200)
 Test(fair, beside_threads_that_wake_each_other, .timeout = 200)
 {
 	beside("futex");
+}
+
+Test(fair, beside_threads_that_trap, .timeout = 200)
+{
+	beside("trap");
 }
 
 Test(fair, beside_all_of_these, .timeout = 200)

@@ -468,6 +468,36 @@ Test(balance, a_pinned_task_hides_no_other)
 	}
 }
 
+/* One peer gets on from look to look, and always has something; at another one nothing moves. */
+Test(balance, a_busy_peer_hides_no_other)
+{
+	for (int busy = 0; busy < 3; busy++) {
+		for (int stuck = 0; stuck < 3; stuck++) {
+			struct pg_task task, tasks[10];
+			struct gate gate, gates[10];
+			uint64_t now = pg_port_now();
+			bool found = false;
+			int i;
+
+			if (busy == stuck)
+				continue;
+			spawn_from_outside(stuck, &task, &gate);
+			gate.open = true;
+			for (i = 0; i < 10 && !found; i++) {
+				spawn_from_outside(busy, &tasks[i], &gates[i]);
+				gates[i].open = true;
+				found = balance(3, true);
+				cr_assert_eq(tasks[i].executor, group[busy]);
+				cr_assert(step(busy));
+				host_set_clock(now += PG_PATIENCE_NS);
+			}
+			cr_assert(found, "at %d, beside %d", stuck, busy);
+			cr_assert(step(3));
+			cr_assert(task_done(&task));
+		}
+	}
+}
+
 Test(balance, nothing_without_a_group)
 {
 	struct host_vcpu alone;

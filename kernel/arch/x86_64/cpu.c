@@ -275,8 +275,6 @@ enum pg_trap pg_arch_execute(struct pg_thread *thread)
 
 	if (cpu->loaded != thread)
 		load(cpu, thread);
-	/* Whoever wanted the vCPU has had it. What comes from here on counts. */
-	cpu->shared->preempt = 0;
 	if (thread->full) {
 		thread->full = false;
 		trap = pg_arch_run_full(thread);
@@ -297,7 +295,6 @@ enum pg_trap pg_arch_continue(struct pg_thread *thread)
 
 	if (cpu->loaded != thread)
 		load(cpu, thread);
-	cpu->shared->preempt = 0;
 	trap = pg_arch_run_context(thread);
 	if (trap == PG_TRAP_INTERRUPT) {
 		thread->full = true;

@@ -1,6 +1,6 @@
 /*
  * Threads that never stop, and others that get their turns all the same. usage:
- *	fair compute|yield|getppid|futex|mixed FILE	those, and all kinds of work beside them
+ *	fair compute|yield|getppid|futex|trap|mixed FILE	those, and all kinds of work beside them
  *	fair together		two threads whose sleeps end at the same time
  *	fair alone MS		computes, undisturbed
  *	fair idle MS		sleeps
@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -99,19 +100,39 @@ static void *wake_and_wait(void *argument)
 	return NULL;
 }
 
+/* Little but exceptions: where they are dear, nearly all interrupts come during one. */
+static void trapped(int signal)
+{
+	(void)signal;
+}
+
+static void *trap(void *argument)
+{
+	struct sigaction action = { .sa_handler = trapped };
+
+	if (sigaction(SIGTRAP, &action, NULL))
+		fail("sigaction", 0);
+	*(_Atomic bool *)argument = true;
+	for (;;)
+		__asm__ volatile("int3");
+	return NULL;
+}
+
+#define KINDS 5
+
 static void start_hogs(const char *kind)
 {
-	static void *(*const all[])(void *) = { compute, yield, call, wake_and_wait };
-	static const char *const names[] = { "compute", "yield", "getppid", "futex" };
+	static void *(*const all[KINDS])(void *) = { compute, yield, call, wake_and_wait, trap };
+	static const char *const names[KINDS] = { "compute", "yield", "getppid", "futex", "trap" };
 	int count = 2 * (int)cpus(), which = -1;
 
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < KINDS; i++)
 		if (!strcmp(names[i], kind))
 			which = i;
 	if (which < 0)
 		count *= 2; /* of each kind */
 	for (int i = 0; i < count; i++)
-		start(all[which < 0 ? i % 4 : which], (void *)&running[i]);
+		start(all[which < 0 ? i % KINDS : which], (void *)&running[i]);
 	for (int i = 0; i < count; i++)
 		while (!running[i])
 			usleep(1000);
