@@ -45,11 +45,14 @@ static enum pg_poll ended(struct pg_thread *thread)
 	return PG_READY;
 }
 
-/* What is PENDING is polled on the program's stack, unless a signal has to do with it. */
+/*
+ * What is PENDING is polled on the program's stack, unless a signal has to do with it. From there
+ * it goes straight back to user code: not on a vCPU where that may not run.
+ */
 static bool waits_on_its_stack(const struct pg_thread *thread)
 {
 	return thread->in_syscall && thread->context && !pg_thread_attention(thread) &&
-	       !thread->signals.dropped;
+	       !thread->signals.dropped && may_run_here(thread);
 }
 
 /* PG_VECTOR_PREEMPT came while the kernel ran. */

@@ -25,6 +25,8 @@ static const struct row {
 	{ "smp", { "everywhere" }, 0, true, 2 },
 	{ "smp", { "ping-pong" }, 0, true, 2 },
 	{ "smp", { "idle-target" }, 0, true, 2 },
+	{ "smp", { "affinity" }, 0, true, 2 },
+	{ "smp", { "moved" }, 0, true, 2 },
 	{ "smp", { "many" }, 0, true, 2 },
 	{ "smp", { "again" }, 0, true, 2 },
 	{ "smp", { "detached" }, 0, true, 2 },

@@ -59,6 +59,11 @@ Test(smp, affinity, .timeout = 60)
 	repeat("affinity");
 }
 
+Test(smp, affinity_of_one_that_waits, .timeout = 60)
+{
+	repeat("moved");
+}
+
 Test(smp, everywhere, .timeout = 60)
 {
 	repeat("everywhere");

@@ -40,6 +40,9 @@
 /* struct pg_thread */
 #define THREAD_CONTEXT 144
 
+#define FLAG_AC 0x40000
+#define FLAG_NT 0x4000
+
 /* Linux's numbers. */
 #define SYS_MMAP 9
 #define SYS_MPROTECT 10
@@ -184,6 +187,15 @@ return_to_user:
 	movq %gs:PG_VCPU_USER_RSP, %rax
 	movq %rax, RSP(%rcx)
 	cld
+	/*
+	 * The kernel's accesses, and those of what the executor runs next, need not be aligned,
+	 * and popfq is dear: only if it must be.
+	 */
+	testl $FLAG_AC | FLAG_NT, %r11d
+	jz .Lplain\@
+	pushq $2
+	popfq
+.Lplain\@:
 	.endm
 
 /*

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -168,6 +169,7 @@ static void flags(void)
 {
 	static const unsigned long all[] = { FLAG_DF, FLAG_ID, FLAG_AC, FLAG_NT };
 	struct timespec pause = { .tv_nsec = 3000000 };
+	static char name[sizeof(struct utsname) + 1];
 	unsigned long after;
 	pthread_t thread;
 
@@ -178,6 +180,9 @@ static void flags(void)
 		long result = call_with_flags(SYS_getppid, 0, 0, all[i], &after);
 
 		printf("getppid %ld, flag %d\n", result, !!(after & all[i]));
+		/* The kernel's own accesses are not all aligned. */
+		result = call_with_flags(SYS_uname, (long)(name + 1), 0, all[i], &after);
+		printf("uname %ld, flag %d\n", result, !!(after & all[i]));
 		for (int n = 0; n < 5; n++) {
 			result = call_with_flags(SYS_sched_yield, 0, 0, all[i], &after);
 			if (result || !(after & all[i]))

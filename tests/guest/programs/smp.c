@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -151,6 +152,52 @@ static void affinity(void)
 	CPU_SET(0, &set);
 	if (!sched_setaffinity(12345, sizeof(set), &set) || errno != ESRCH)
 		fail("nobody", errno);
+}
+
+/* ---- affinity, set for a thread that waits ---- */
+
+#define FUTEX_WAIT 0
+#define FUTEX_WAKE 1
+
+static _Atomic int moving_tid;
+static int moved_word;
+
+static void *is_moved(void *argument)
+{
+	int last = *(int *)argument;
+
+	use_only(0);
+	moving_tid = (int)syscall(SYS_gettid);
+	/* Only if it has waited until then is it sure to run there from its first instruction on. */
+	if (!syscall(SYS_futex, &moved_word, FUTEX_WAIT, 0, NULL, NULL, 0) &&
+	    sched_getcpu() != last)
+		fail("woken where it may not run", sched_getcpu());
+	return argument;
+}
+
+static void moved(void)
+{
+	/* Before we are on one vCPU: musl counts those of the mask. */
+	int last = (int)sysconf(_SC_NPROCESSORS_ONLN) - 1;
+
+	use_only(0);
+	for (int i = 0; i < 20; i++) {
+		cpu_set_t set;
+
+		moving_tid = 0;
+		__atomic_store_n(&moved_word, 0, __ATOMIC_SEQ_CST);
+		pthread_t thread = start(is_moved, &last);
+		/* On the same vCPU: when we go on, it waits. */
+		while (!moving_tid)
+			sched_yield();
+		CPU_ZERO(&set);
+		CPU_SET(last, &set);
+		if (sched_setaffinity(moving_tid, sizeof(set), &set))
+			fail("sched_setaffinity", errno);
+		__atomic_store_n(&moved_word, 1, __ATOMIC_SEQ_CST);
+		syscall(SYS_futex, &moved_word, FUTEX_WAKE, 1, NULL, NULL, 0);
+		join(thread);
+	}
 }
 
 /* ---- wakes: `turn` goes to and fro between two threads ---- */
@@ -416,6 +463,7 @@ static const struct {
 } tests[] = {
 	{ "everywhere", everywhere },
 	{ "affinity", affinity },
+	{ "moved", moved },
 	{ "ping-pong", ping_pong },
 	{ "idle-target", idle_target },
 	{ "many", many },
