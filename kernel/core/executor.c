@@ -50,18 +50,29 @@ static void contend(struct pg_executor *executor)
 /*
  * Leave a deadline with the loader, unless it has it already. PG_NEVER: there is none, or we
  * look at the clock ourselves for a while.
+ *
+ * The loader serves each value once. Should it have done so too early for our clock, the same
+ * deadline must be another value the next time: so the last bit changes each time, and the
+ * time is a nanosecond later at most.
  */
 static void leave_deadline(struct pg_executor *executor, uint64_t deadline)
 {
 	struct pg_ring *ring = executor->hypercalls.ring;
-
 	/* Relaxed: only we write it. */
-	if (atomic_load_explicit(&ring->deadline, memory_order_relaxed) == deadline)
+	uint64_t there = atomic_load_explicit(&ring->deadline, memory_order_relaxed);
+
+	if (deadline == PG_NEVER) {
+		/* Relaxed: should the loader still see the old one, it interrupts us for nothing. */
+		if (there != PG_NEVER)
+			atomic_store_explicit(&ring->deadline, PG_NEVER, memory_order_relaxed);
 		return;
-	/* Relaxed: should the loader still see the old one, it interrupts us for nothing. */
-	if (deadline == PG_NEVER)
-		atomic_store_explicit(&ring->deadline, PG_NEVER, memory_order_relaxed);
-	else if (pg_ring_set_deadline(ring, deadline))
+	}
+	/* PG_NEVER is odd, and no deadline comes near it. */
+	deadline = (deadline + 1) & ~1ull;
+	if ((there & ~1ull) == deadline)
+		return;
+	executor->odd = !executor->odd;
+	if (pg_ring_set_deadline(ring, deadline | executor->odd))
 		ring_doorbell(executor);
 }
 

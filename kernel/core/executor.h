@@ -79,6 +79,7 @@ struct pg_executor {
 	struct pg_task *running; /* being polled, or NULL                          */
 	bool in_user;            /* ... and its poll runs user code                */
 	bool eager;              /* woken from a park: don't be patient            */
+	bool odd;                /* the deadline left last was                     */
 	struct pg_suspect suspect;
 	struct pg_trace trace;
 

@@ -34,6 +34,8 @@
  *    other task and no thread of that vCPU runs. Use PG_YIELD in long computations.
  *  - The stack is the vCPU's, 32 KiB with a guard below it, of which a C library's snprintf
  *    may take 8. It is empty again after each poll: locals don't survive PG_AWAIT.
+ *  - Don't switch to a stack of your own (coroutines): the kernel tells a task from a thread by
+ *    the stack it is on, when it interrupts a vCPU.
  *  - Floating point and vector registers may be used, and lose their contents between polls
  *    as in any function call. Whoever changes the rounding mode changes it back.
  *  - Thread-local variables, errno included, are those of the thread that spawned the
