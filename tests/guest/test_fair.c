@@ -46,9 +46,12 @@ static void beside(const char *kind)
 			cr_assert(strstr(o.out.text, "ok\n"), "%s", o.out.text);
 			cr_log_info("%s on %u: %.30s, %lu preemptions of %lu", kind, vcpus,
 				    o.out.text, o.stats.preemptions, o.stats.preemptions_sent);
-			/* Wherever an interrupt comes, it ends the turn. */
+			/*
+			 * Wherever an interrupt comes, it ends the turn; but some come when the
+			 * turn is over anyway. One in ten is what it was when they got lost.
+			 */
 			if (vcpus == 1 && !strcmp(kind, "trap"))
-				cr_assert_geq(2 * o.stats.preemptions, o.stats.preemptions_sent);
+				cr_assert_geq(4 * o.stats.preemptions, o.stats.preemptions_sent);
 			outcome_free(&o);
 		}
 	}
