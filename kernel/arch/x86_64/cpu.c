@@ -268,39 +268,29 @@ void pg_arch_app_load(struct pg_cpu *cpu, uint64_t fs_base)
 	cpu->app_fs_base = fs_base;
 }
 
-enum pg_trap pg_arch_execute(struct pg_thread *thread)
+/* What user code came out with. */
+static enum pg_trap left(struct pg_thread *thread, enum pg_trap trap)
 {
-	struct pg_cpu *cpu = pg_cpu_self();
-	enum pg_trap trap;
-
-	if (cpu->loaded != thread)
-		load(cpu, thread);
-	if (thread->full) {
-		thread->full = false;
-		trap = pg_arch_run_full(thread);
-	} else {
-		trap = pg_arch_run_syscall(thread);
-	}
 	if (trap == PG_TRAP_INTERRUPT) {
 		thread->full = true;
-		cpu->shared->counters.preemptions++;
+		pg_arch_shared()->counters.preemptions++;
 	}
 	return trap;
 }
 
+enum pg_trap pg_arch_execute(struct pg_thread *thread)
+{
+	pg_arch_load(thread);
+	if (!thread->full)
+		return left(thread, pg_arch_run_syscall(thread));
+	thread->full = false;
+	return left(thread, pg_arch_run_full(thread));
+}
+
 enum pg_trap pg_arch_continue(struct pg_thread *thread)
 {
-	struct pg_cpu *cpu = pg_cpu_self();
-	enum pg_trap trap;
-
-	if (cpu->loaded != thread)
-		load(cpu, thread);
-	trap = pg_arch_run_context(thread);
-	if (trap == PG_TRAP_INTERRUPT) {
-		thread->full = true;
-		cpu->shared->counters.preemptions++;
-	}
-	return trap;
+	pg_arch_load(thread);
+	return left(thread, pg_arch_run_context(thread));
 }
 
 void pg_arch_forget(struct pg_thread *thread)

@@ -60,6 +60,7 @@ void pg_arch_forget(struct pg_thread *thread);
  * registers may be used for something else.
  */
 void pg_arch_unload(struct pg_cpu *cpu);
+
 /* Whether the thread's vector registers are in this processor: one pin of its task. */
 bool pg_arch_has_registers(const struct pg_thread *thread);
 

@@ -719,6 +719,9 @@ static int64_t open_path(const char *path, uint64_t length, uint64_t flags)
 #define O_DIRECTORY 0200000
 #define O_TEMPORARY (020000000 | O_DIRECTORY)
 
+/* A link that procfs makes up, mapped as /magic. */
+#define MAGIC(link) "/magic/self/" link
+
 static void paths(void)
 {
 	/* These lead out, or nowhere... */
@@ -739,13 +742,13 @@ static void paths(void)
 		"/dev/kvm",
 		"/proc/self/fd/0",
 		"/inside/new",
-		"/magic/self/root/etc/passwd",
+		MAGIC("root") "/etc/passwd",
 		"//../etc/passwd",
 		"/./../etc/passwd",
 	};
 	/* ... and these are links that do, but may be replaced. */
 	static const char *const links[] = { "/absolute",   "/upwards",     "/circle",
-					     "/directory/", "/directory/.", "/magic/self/fd/0",
+					     "/directory/", "/directory/.", MAGIC("fd/0"),
 					     "/inside/" };
 	static const char with_zero[] = "/inside\0/../../etc/passwd";
 	static char dots[PG_PATH_MAX + 64], slashes[2 * PG_PATH_MAX];
