@@ -49,6 +49,8 @@ struct pg_boot {
 	uint64_t xcr0;              /* extended states that are switched on   */
 	uint32_t xsave_size;        /* bytes XSAVEC needs for them            */
 	uint32_t xsave_flags;       /* PG_XSAVE_* */
+	uint32_t xsave_standard;    /* bytes XSAVE needs, which has no compact format */
+	uint32_t reserved1;         /* 0                                      */
 	uint64_t spin_ns;           /* at most this long before a vCPU parks  */
 	uint64_t turn_ns;           /* a vCPU's turn while others wait; 0: no pre-emption */
 	uint32_t dispatch;          /* enum pg_dispatch                       */

@@ -100,11 +100,6 @@ uint32_t pg_vectors_size(void)
 	return 832;
 }
 
-uint32_t pg_vectors_size_max(void)
-{
-	return 832;
-}
-
 int pg_vectors_to_user(struct pg_thread *thread, uint64_t address)
 {
 	if (vectors_fail)

@@ -49,15 +49,15 @@ static const struct kvm_cpuid_entry2 *find(const struct uhyve_kvm *kvm, uint32_t
 	return NULL;
 }
 
-/* Bytes of a compacted XSAVE area for the states in `xcr0` (SDM vol. 1, 13.4.3). */
-static uint32_t xsave_size(const struct uhyve_kvm *kvm, uint64_t xcr0)
+/* Bytes of an XSAVE area for the states in xcr0, in both formats (SDM vol. 1, 13.4.2 and 13.4.3). */
+static void find_xsave_sizes(struct uhyve_kvm *kvm)
 {
 	uint32_t compact = 576, standard = 576;
 
 	for (unsigned i = 2; i < 63; i++) {
 		const struct kvm_cpuid_entry2 *state = find(kvm, 0xd, i);
 
-		if (!(xcr0 >> i & 1) || !state)
+		if (!(kvm->xcr0 >> i & 1) || !state)
 			continue;
 		if (state->ecx & 2) /* aligned to 64 bytes */
 			compact = (compact + 63) & ~63u;
@@ -65,7 +65,8 @@ static uint32_t xsave_size(const struct uhyve_kvm *kvm, uint64_t xcr0)
 		if (state->ebx + state->eax > standard)
 			standard = state->ebx + state->eax;
 	}
-	return kvm->xsavec ? compact : standard;
+	kvm->xsave_standard = standard;
+	kvm->xsave_size = kvm->xsavec ? compact : standard;
 }
 
 /* CPUID bits of instructions that need nothing but XCR0 (SDM vol. 2, CPUID). */
@@ -175,7 +176,7 @@ static int probe_cpu(struct uhyve_kvm *kvm, struct uhyve_error *error)
 	kvm->xcr0 |= XCR0_LEGACY;
 	kvm->xsavec = xsave1 && xsave1->eax & 2;
 	kvm->xgetbv1 = xsave1 && xsave1->eax & 4;
-	kvm->xsave_size = xsave_size(kvm, kvm->xcr0);
+	find_xsave_sizes(kvm);
 	kvm->hwcap = features->edx;
 	kvm->hwcap2 = 2; /* HWCAP2_FSGSBASE, asm/hwcap2.h */
 	return 0;

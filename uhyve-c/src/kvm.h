@@ -18,6 +18,7 @@ struct uhyve_kvm {
 	struct kvm_cpuid2 *cpuid; /* what KVM supports; owned               */
 	uint64_t xcr0;            /* states we switch on                    */
 	uint32_t xsave_size;      /* bytes XSAVEC (or XSAVE) needs for them */
+	uint32_t xsave_standard;  /* bytes XSAVE needs                      */
 	bool xsavec, xgetbv1;
 	uint32_t hwcap, hwcap2;
 };

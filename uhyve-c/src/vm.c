@@ -565,6 +565,7 @@ static int probe_finish(struct probe *probe, struct pg_boot *boot, struct uhyve_
 		return 0;
 	boot->xcr0 = kvm->xcr0;
 	boot->xsave_size = kvm->xsave_size;
+	boot->xsave_standard = kvm->xsave_standard;
 	boot->xsave_flags =
 		(kvm->xsavec ? PG_XSAVE_XSAVEC : 0u) | (kvm->xgetbv1 ? PG_XSAVE_XGETBV1 : 0u);
 	boot->hwcap = kvm->hwcap;

@@ -180,7 +180,7 @@ int pg_arch_signal_frame(struct pg_thread *thread, const struct pg_siginfo *info
 
 uint32_t pg_arch_signal_frame_max(void)
 {
-	return pg_vectors_size_max() + (uint32_t)sizeof(uint32_t) + 63 +
+	return pg_vectors_size() + (uint32_t)sizeof(uint32_t) + 63 +
 	       (uint32_t)sizeof(struct frame) + 24 + RED_ZONE;
 }
 

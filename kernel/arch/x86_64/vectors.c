@@ -1,7 +1,5 @@
 #include "vectors.h"
 
-#include <stdatomic.h>
-
 #include "arch/x86_64/cpu.h"
 #include "sys/process.h"
 #include "lib/errno.h"
@@ -23,41 +21,9 @@ uint64_t pg_vectors_features(void)
 	return pg_boot->xcr0;
 }
 
-/* The end of one component (SDM vol. 1, 13.2). */
-static uint32_t end_of(unsigned component)
-{
-	uint32_t size = 0xd, offset = 0, index = component, rest;
-
-	__asm__ volatile("cpuid" : "+a"(size), "=b"(offset), "+c"(index), "=d"(rest));
-	return offset + size;
-}
-
 uint32_t pg_vectors_size(void)
 {
-	/* CPUID may be an exit: asked for once. Relaxed: all who ask get the same. */
-	static _Atomic uint32_t known;
-	uint32_t size = atomic_load_explicit(&known, memory_order_relaxed);
-
-	if (size)
-		return size;
-	size = PG_VECTORS_MIN;
-	for (unsigned i = 2; i < 63; i++) {
-		if (!(pg_boot->xcr0 >> i & 1))
-			continue;
-		uint32_t end = end_of(i);
-		if (end > size)
-			size = end;
-	}
-	atomic_store_explicit(&known, size, memory_order_relaxed);
-	return size;
-}
-
-/* The widest layout that processors have: AVX ends at 832, AVX-512 at 2688. */
-uint32_t pg_vectors_size_max(void)
-{
-	if (!(pg_boot->xcr0 & ~LEGACY))
-		return PG_VECTORS_MIN;
-	return pg_boot->xcr0 & ~7ull ? 2688 : 832;
+	return pg_boot->xsave_standard;
 }
 
 int pg_vectors_to_user(struct pg_thread *thread, uint64_t address)

@@ -18,9 +18,6 @@ struct pg_thread;
 uint64_t pg_vectors_features(void);
 uint32_t pg_vectors_size(void);
 
-/* No less than that, known without asking the processor. */
-uint32_t pg_vectors_size_max(void);
-
 /* Write them to `address`, 64-byte aligned. -EFAULT. */
 int pg_vectors_to_user(struct pg_thread *thread, uint64_t address);
 
