@@ -127,7 +127,12 @@ Test(fair, nor_do_other_vcpus, .timeout = 60)
 	cr_expect_eq(o.stats.interrupts, 0);
 	cr_expect_eq(o.stats.balanced, 0);
 	cr_expect_eq(o.stats.looks, 0);
-	cr_expect_leq(o.stats.steals, 1);
+	/*
+	 * As it starts it may be taken over, where it waits for longer than a thief's patience:
+	 * under emulation everything does.
+	 */
+	if (!emulated())
+		cr_expect_leq(o.stats.steals, 1);
 	outcome_free(&o);
 }
 
